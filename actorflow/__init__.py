@@ -1,0 +1,1 @@
+"""Ordinary Python functions as supervised actors on trio."""

@@ -1,0 +1,408 @@
+"""Every exception actorflow raises, in one tree.
+
+    ActorFlowError
+    ├── ConfigurationError (ValueError)     an option is wrong; raised when declared
+    │   ├── CompilationError                a flow cannot work as it is put together
+    │   └── MissingExtra (ImportError)      an optional package is not installed
+    ├── CodecError
+    │   ├── EncodeError                     a value cannot become bytes
+    │   └── DecodeError                     bytes are not a value we wrote
+    ├── DeliveryError
+    │   ├── MailboxFull                     no room, and the caller chose not to wait
+    │   ├── ActorStopped                    the actor has ended for good
+    │   └── OutboxFull                      one turn sends more than a turn may
+    ├── AskError
+    │   ├── AskTimeout (TimeoutError)       no answer in time
+    │   ├── AskFailed                       the message was given up; cause attached
+    │   └── AskCycle                        actors that ask each other in a circle
+    ├── TurnError                           an attempt ended without a value
+    │   ├── TurnTimeout (TimeoutError)      ran longer than its timeout
+    │   ├── DeadlineExceeded (TimeoutError) too late for another attempt
+    │   ├── CircuitOpenError                the breaker is open and rejects
+    │   ├── StrayCancelled                  the handler let a foreign Cancelled escape
+    │   ├── WorkerDied                      the worker process ended under the message
+    │   └── HandlerCrashed                  the handler raised what is not an Exception
+    ├── StageError                          an item was given up by a stage
+    ├── SupervisionError
+    │   ├── RestartsExhausted               more restarts than the budget allows
+    │   └── TooManyFailures                 more dead letters than may be kept
+    └── UsageError (RuntimeError)           the right call at the wrong moment
+        ├── InsideTurn                      an outside verb used inside a turn
+        ├── TurnEnded                       a `Turn` used after its turn
+        └── NotRunningError                 the run or system has ended
+
+Catch by type and read the attributes; the text is for people and may change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ActorFlowError",
+    "ActorStopped",
+    "AskCycle",
+    "AskError",
+    "AskFailed",
+    "AskTimeout",
+    "CircuitOpenError",
+    "CodecError",
+    "CompilationError",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "DecodeError",
+    "DeliveryError",
+    "EncodeError",
+    "HandlerCrashed",
+    "InsideTurn",
+    "MailboxFull",
+    "MissingExtra",
+    "NotRunningError",
+    "OutboxFull",
+    "RestartsExhausted",
+    "StageError",
+    "StrayCancelled",
+    "SupervisionError",
+    "TooManyFailures",
+    "TurnEnded",
+    "TurnError",
+    "TurnTimeout",
+    "UsageError",
+    "WorkerDied",
+]
+
+
+class ActorFlowError(Exception):
+    """Base of every error below; catch it to catch them all."""
+
+
+class ConfigurationError(ActorFlowError, ValueError):
+    """An option was declared with a value that can never work.
+
+    Attributes:
+        option: Dotted name of the option, as the caller wrote it.
+        got: The value given.
+        wanted: What would have been accepted, as one noun phrase.
+    """
+
+    def __init__(self, option: str, got: object, wanted: str) -> None:
+        super().__init__(f"{option} must be {wanted}, got {got!r:.200}")
+        self.option = option
+        self.got = got
+        self.wanted = wanted
+
+
+class CompilationError(ConfigurationError):
+    """A flow is put together in a way that cannot work.
+
+    Attributes:
+        flow: Name of the flow.
+        nodes: Names of the stages or actors concerned.
+    """
+
+    def __init__(self, flow: str, detail: str, nodes: Sequence[str] = ()) -> None:
+        ActorFlowError.__init__(self, f"flow {flow!r}: {detail}")
+        self.option = "flow"
+        self.got = flow
+        self.wanted = detail
+        self.flow = flow
+        self.nodes = tuple(nodes)
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """A feature needs a package that comes with an optional extra.
+
+    Attributes:
+        feature: What was asked for.
+        extra: Name of the extra that brings the package.
+    """
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        text = f"{feature} needs {package}; install it with: pip install 'actorflow[{extra}]'"
+        ActorFlowError.__init__(self, text)
+        self.option = feature
+        self.got = None
+        self.wanted = package
+        self.feature = feature
+        self.extra = extra
+
+
+class CodecError(ActorFlowError):
+    """A value and its bytes do not go together.
+
+    Attributes:
+        where: Path inside the value, such as ``body.items[3].price``; empty if unknown.
+    """
+
+    def __init__(self, detail: str, where: str = "") -> None:
+        super().__init__(f"{where}: {detail}" if where else detail)
+        self.where = where
+
+
+class EncodeError(CodecError):
+    """The value holds something that cannot be written as msgpack."""
+
+
+class DecodeError(CodecError):
+    """The bytes are damaged, too large, too deep or not ours."""
+
+
+class DeliveryError(ActorFlowError):
+    """A message could not be delivered.
+
+    Attributes:
+        path: Path of the actor meant, such as ``/billing/charge``.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path = path
+
+
+class MailboxFull(DeliveryError):
+    """The mailbox holds as many messages as it may.
+
+    Attributes:
+        capacity: Most messages that may wait.
+    """
+
+    def __init__(self, path: str, capacity: int) -> None:
+        super().__init__(
+            path,
+            f"mailbox is full ({capacity} of {capacity} messages); "
+            "await tell() to wait for room, or raise `capacity`",
+        )
+        self.capacity = capacity
+
+
+class ActorStopped(DeliveryError):
+    """The actor has ended for good and takes no more messages."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "the actor has stopped; spawn it again, or watch() it to know when")
+
+
+class OutboxFull(DeliveryError):
+    """One turn sent more messages than a turn may.
+
+    Attributes:
+        limit: Most messages one turn may send.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        super().__init__(
+            path,
+            f"one turn may send {limit} messages; send a message to yourself to go on in another "
+            "turn, or yield from a generator",
+        )
+        self.limit = limit
+
+
+class AskError(ActorFlowError):
+    """An ask ended without an answer.
+
+    Attributes:
+        path: Path of the actor asked.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path = path
+
+
+class AskTimeout(AskError, TimeoutError):
+    """No answer came in time. The message may still be handled.
+
+    Attributes:
+        seconds: How long the caller waited.
+    """
+
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__(path, f"no answer within {seconds:g} s; raise `timeout` or look at stats()")
+        self.seconds = seconds
+
+
+class AskFailed(AskError):
+    """The message was given up; `__cause__` is the handler's own exception, if there is one.
+
+    Attributes:
+        reason: Why, in the words of `DeadLetter.reason`.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, f"the message was given up ({reason})")
+        self.reason = reason
+
+
+class AskCycle(AskError):
+    """Actors ask each other in a circle, so none of them could ever answer.
+
+    Attributes:
+        circle: Paths of the actors in it, the asking one first.
+    """
+
+    def __init__(self, circle: Sequence[str]) -> None:
+        super().__init__(
+            circle[0],
+            f"asks go in a circle: {' -> '.join(circle)}; use tell() for one of them",
+        )
+        self.circle = tuple(circle)
+
+
+class TurnError(ActorFlowError):
+    """An attempt ended without a value.
+
+    Attributes:
+        path: Path of the actor or stage.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path = path
+
+
+class TurnTimeout(TurnError, TimeoutError):
+    """The attempt ran longer than its timeout.
+
+    Attributes:
+        seconds: The timeout.
+    """
+
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__(path, f"did not finish within {seconds:g} s")
+        self.seconds = seconds
+
+
+class DeadlineExceeded(TurnError, TimeoutError):
+    """The message's deadline passed, or no further attempt could begin before it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "the deadline of the message has passed")
+
+
+class CircuitOpenError(TurnError):
+    """The circuit breaker is open and its `when_open` says reject.
+
+    Attributes:
+        retry_in: Seconds until it lets a probe through.
+    """
+
+    def __init__(self, path: str, retry_in: float) -> None:
+        super().__init__(path, f"the circuit is open; next probe in {retry_in:.3g} s")
+        self.retry_in = retry_in
+
+
+class StrayCancelled(TurnError):
+    """The handler let a `trio.Cancelled` escape that belongs to no scope around it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            path,
+            "the handler raised a trio.Cancelled of a foreign scope; never store or re-raise one "
+            "outside the scope it came from",
+        )
+
+
+class WorkerDied(TurnError):
+    """The worker process that ran the message ended under it."""
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(path, f"the worker process died: {detail}")
+
+
+class HandlerCrashed(TurnError):
+    """The handler raised something that is not an `Exception`; `__cause__` is that.
+
+    Attributes:
+        kind: Name of the type raised.
+    """
+
+    def __init__(self, path: str, error: BaseException) -> None:
+        self.kind = type(error).__name__
+        super().__init__(path, f"the handler raised {self.kind}({str(error)!r:.200})")
+
+
+class StageError(ActorFlowError):
+    """An item was given up; `__cause__` is the handler's own exception.
+
+    Attributes:
+        stage: Name of the stage.
+        item_id: Id of the item that was fed.
+        attempts: How often it was tried there.
+    """
+
+    def __init__(self, stage: str, item_id: object, attempts: int, detail: str) -> None:
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(f"stage {stage!r}, item {item_id!r}, tried {times}: {detail}")
+        self.stage = stage
+        self.item_id = item_id
+        self.attempts = attempts
+
+
+class SupervisionError(ActorFlowError):
+    """A supervisor gave up.
+
+    Attributes:
+        path: Path of the supervisor, stage or actor.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path = path
+
+
+class RestartsExhausted(SupervisionError):
+    """More restarts than the budget allows; `__cause__` is the last crash.
+
+    Attributes:
+        limit: Restarts allowed in the window.
+        window: Length of the window in seconds.
+    """
+
+    def __init__(self, path: str, limit: int, window: float, last: BaseException | None) -> None:
+        super().__init__(
+            path, f"more than {limit} restarts in {window:g} s; last error: {last!r:.200}"
+        )
+        self.limit = limit
+        self.window = window
+
+
+class TooManyFailures(SupervisionError):
+    """More messages were given up than dead letters may be kept.
+
+    Attributes:
+        limit: Most dead letters kept.
+    """
+
+    def __init__(self, path: str, limit: int, last: BaseException | None) -> None:
+        super().__init__(
+            path,
+            f"more than {limit} dead letters; mend the cause or raise `max_dead`. "
+            f"Last error: {last!r:.200}",
+        )
+        self.limit = limit
+
+
+class UsageError(ActorFlowError, RuntimeError):
+    """The right call at the wrong moment."""
+
+
+class InsideTurn(UsageError):
+    """A verb for the outside was used inside a turn, where it could wait for itself."""
+
+    def __init__(self, verb: str, instead: str) -> None:
+        super().__init__(f"{verb} inside a turn could wait for the turn itself; use {instead}")
+
+
+class TurnEnded(UsageError):
+    """A `Turn` was used after its turn."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path}: this Turn has ended; keep its values, not the Turn, "
+            "or message the actor instead"
+        )
+
+
+class NotRunningError(UsageError):
+    """The run or system has ended, or has not begun."""

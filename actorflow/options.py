@@ -1,0 +1,92 @@
+"""Checks of what a caller may get wrong, so that every wrong option reads alike.
+
+Each check takes the dotted name of the option and the value, answers the value
+and raises `ConfigurationError` naming option, value and rule. Names in messages
+are the ones the caller wrote.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from actorflow.errors import ConfigurationError
+
+__all__ = [
+    "choice",
+    "count",
+    "known_names",
+    "name",
+    "optional",
+    "positive",
+    "seconds",
+]
+
+T = TypeVar("T")
+
+
+def count(option: str, value: object, *, least: int = 1) -> int:
+    """A whole number, at least *least*."""
+    if type(value) is not int or value < least:
+        raise ConfigurationError(option, value, f"a whole number, {least} or more")
+    return value
+
+
+def seconds(option: str, value: object, *, zero: bool = True) -> float:
+    """A finite length of time in seconds, 0 allowed if *zero*."""
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (value > 0 or (zero and value == 0))
+    ):
+        return float(value)
+    wanted = "0 or more" if zero else "above 0"
+    raise ConfigurationError(option, value, f"a number of seconds, {wanted}")
+
+
+def positive(option: str, value: object) -> float:
+    """A finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigurationError(option, value, "a number above 0")
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigurationError(option, value, "a number above 0")
+    return float(value)
+
+
+def choice(option: str, value: object, allowed: Collection[str]) -> str:
+    """One of the words in *allowed*."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ConfigurationError(option, value, f"one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def name(option: str, value: object) -> str:
+    """A name for an actor, stage or flow: not empty, no slash, no control characters."""
+    if (
+        isinstance(value, str)
+        and value
+        and "/" not in value
+        and value.isprintable()
+        and len(value) <= 200
+    ):
+        return value
+    raise ConfigurationError(option, value, "1 to 200 printable characters without '/'")
+
+
+def optional(check: Callable[..., T], option: str, value: object, **rules: bool | int) -> T | None:
+    """`None`, or what *check* makes of the value."""
+    return None if value is None else check(option, value, **rules)
+
+
+def known_names(where: str, given: Collection[str], allowed: Collection[str]) -> None:
+    """Every name in *given* is one of *allowed*."""
+    for each in given:
+        if each not in allowed:
+            near = difflib.get_close_matches(each, allowed, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ConfigurationError(
+                f"{where} option", each, f"one of {', '.join(map(repr, allowed))}{hint}"
+            )

@@ -1,0 +1,1 @@
+"""Every figure in docs/performance.md, one file per question."""
