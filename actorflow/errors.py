@@ -21,7 +21,7 @@
     │   ├── CircuitOpenError                the breaker is open and rejects
     │   ├── StrayCancelled                  the handler let a foreign Cancelled escape
     │   ├── WorkerDied                      the worker process ended under the message
-    │   └── HandlerCrashed                  the handler raised what is not an Exception
+    │   └── MessageFailed                   the handler gave it up with ctx.fail()
     ├── StageError                          an item was given up by a stage
     ├── SupervisionError
     │   ├── RestartsExhausted               more restarts than the budget allows
@@ -53,9 +53,9 @@ __all__ = [
     "DecodeError",
     "DeliveryError",
     "EncodeError",
-    "HandlerCrashed",
     "InsideTurn",
     "MailboxFull",
+    "MessageFailed",
     "MissingExtra",
     "NotRunningError",
     "OutboxFull",
@@ -310,16 +310,8 @@ class WorkerDied(TurnError):
         super().__init__(path, f"the worker process died: {detail}")
 
 
-class HandlerCrashed(TurnError):
-    """The handler raised something that is not an `Exception`; `__cause__` is that.
-
-    Attributes:
-        kind: Name of the type raised.
-    """
-
-    def __init__(self, path: str, error: BaseException) -> None:
-        self.kind = type(error).__name__
-        super().__init__(path, f"the handler raised {self.kind}({str(error)!r:.200})")
+class MessageFailed(TurnError):
+    """The handler gave the message up with `ctx.fail()`; it is not tried again."""
 
 
 class StageError(ActorFlowError):

@@ -1,0 +1,1 @@
+"""Frozen values and records that every floor above shares. No clock, no I/O, no trio."""

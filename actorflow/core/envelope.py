@@ -1,0 +1,102 @@
+"""What a mailbox holds: a message with all that belongs to it and not to its content.
+
+The attempt number belongs to the message. It counts the leases begun, the
+current one included, and is given back only when the runtime itself ends a turn.
+
+An id is ``(root, path)``: the number of the message that came from outside, and
+the way down from it, one ``(parent path, index)`` pair per child. Joining it to
+text costs more than sending the message, so `message_id` does it when asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+__all__ = ["DEFAULT_PRIORITY", "Envelope", "Path", "child", "message_id"]
+
+#: Lower goes first. In the middle of a wide scale, so that there is room on both sides.
+DEFAULT_PRIORITY = 100
+
+Path: TypeAlias = "tuple[Any, int] | None"
+
+
+class Envelope:
+    """One message on its way. Mutable on purpose: where a stage gives one value for one
+    message, the envelope itself moves on and no new object is made.
+
+    Attributes:
+        body: The message.
+        packed: Its bytes, if the body can be changed by who gets it; redeliveries are
+            decoded from here.
+        attempt: Leases begun, the current one included.
+        priority: Lower is leased first.
+        headers: What the sender attached; children inherit it.
+        deadline: Monotonic time after which it is not begun any more, or `None`.
+        since: When its present mailbox accepted it; kept only where a policy asks for it.
+        key: The key it holds while leased or waiting for a retry.
+        reply: Where an answer goes, if it was asked.
+        sender: The cell whose turn sent it, or `None` from outside.
+        item: The record of the fed item, once that item has more than one piece.
+        rank: Order of arrival, kept only while priorities differ.
+        emitted: How many children a generator has sent on for it, over all its attempts.
+        replays: How often it came back from the dead letters.
+    """
+
+    __slots__ = (
+        "attempt",
+        "body",
+        "deadline",
+        "emitted",
+        "headers",
+        "item",
+        "key",
+        "packed",
+        "path",
+        "priority",
+        "rank",
+        "replays",
+        "reply",
+        "root",
+        "sender",
+        "since",
+    )
+
+    def __init__(self, body: Any, root: Any, path: Path = None) -> None:
+        self.body = body
+        self.root = root
+        self.path = path
+        self.attempt = 0
+        self.priority = DEFAULT_PRIORITY
+        self.packed: bytes | None = None
+        self.headers: dict[str, Any] | None = None
+        self.deadline: float | None = None
+        self.key: Any = None
+        self.reply: Any = None
+        self.sender: Any = None
+        self.item: Any = None
+        self.emitted = self.rank = self.replays = 0
+        self.since = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Envelope {message_id(self)} attempt {self.attempt} {self.body!r:.60}>"
+
+
+def child(parent: Envelope, body: Any, index: int) -> Envelope:
+    """The *index*-th message sent while *parent* was handled; it inherits priority,
+    headers and deadline."""
+    envelope = Envelope(body, parent.root, (parent.path, index))
+    envelope.priority = parent.priority
+    envelope.headers = parent.headers
+    envelope.deadline = parent.deadline
+    return envelope
+
+
+def message_id(envelope: Envelope) -> str:
+    """The id as text, such as ``"17"`` or ``"17.0.2"``."""
+    steps = []
+    path = envelope.path
+    while path is not None:
+        path, index = path
+        steps.append(str(index))
+    steps.append(str(envelope.root))
+    return ".".join(reversed(steps))

@@ -1,0 +1,90 @@
+"""What the runtime itself says to people and actors: dead letters and endings."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+__all__ = ["REASONS", "DeadLetter", "Down", "Reason", "render_traceback"]
+
+Reason: TypeAlias = Literal[
+    "failed",
+    "expired",
+    "rejected",
+    "overflow",
+    "stopped",
+    "poison",
+    "unknown_schema",
+    "late_reply",
+    "sibling_failed",
+]
+
+#: Why a message may leave without being acknowledged. The list is closed.
+REASONS: tuple[Reason, ...] = (
+    "failed",
+    "expired",
+    "rejected",
+    "overflow",
+    "stopped",
+    "poison",
+    "unknown_schema",
+    "late_reply",
+    "sibling_failed",
+)
+
+#: Most characters of a traceback that a dead letter keeps: ten screens, and 10,000 letters
+#: stay below 200 MB in the worst case.
+TRACEBACK_MAX = 20_000
+
+
+@attrs.frozen(kw_only=True)
+class DeadLetter:
+    """A message that left without being acknowledged.
+
+    Attributes:
+        id: Id of the message; for an item of a flow the id it was fed under.
+        body: The message as it was accepted.
+        stage_or_actor: Name of the stage, or path of the actor.
+        reason: One of `REASONS`.
+        error: What the last attempt raised, or `None`.
+        traceback: Its traceback as text; empty without an error.
+        attempts: Leases begun, given back ones not counted.
+        at: Wall time in seconds since the epoch.
+        replays: How often it came back from the dead letters before.
+    """
+
+    id: Any
+    body: Any
+    stage_or_actor: str
+    reason: Reason
+    error: BaseException | None = None
+    traceback: str = ""
+    attempts: int = 0
+    at: float = 0.0
+    replays: int = 0
+
+
+@attrs.frozen
+class Down:
+    """The actor behind *ref* has ended for good; a restart is not a `Down`.
+
+    Attributes:
+        ref: The actor that was watched.
+        reason: ``"normal"``, ``"stopped"``, or the error that ended it.
+        incarnation: Which incarnation was the last; the first is 1.
+    """
+
+    ref: Any
+    reason: str | BaseException
+    incarnation: int
+
+
+def render_traceback(error: BaseException) -> str:
+    """The traceback of *error* as text, its causes included, cut in the middle if huge."""
+    text = "".join(tracebacks.format_exception(error))
+    if len(text) <= TRACEBACK_MAX:
+        return text
+    half = TRACEBACK_MAX // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

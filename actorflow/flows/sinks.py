@@ -1,0 +1,346 @@
+"""Where the values of a run go: files, standard output, a function, a list.
+
+    the run ──► write(values) ──┬──► JsonLinesSink ──► out.jsonl, stdout
+                                ├──► TextLinesSink ──► out.txt, stdout
+                                ├──► CallableSink ───► fn(value)
+                                └──► ListSink ───────► .values
+
+A sink is opened, written to in blocks by one task at a time, and closed. A file gets
+a block whole or not at all: one value that cannot be written refuses the block before
+any of it leaves, so that the caller can find it out and write the others.
+
+Offsets are bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import inspect
+import json
+import pathlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
+
+import attrs
+import trio
+
+from actorflow.errors import ConfigurationError, EncodeError, UsageError
+from actorflow.flows.files import STANDARD, BlockWriter, FilePath, file_path
+
+__all__ = [
+    "CallableSink",
+    "JsonLinesSink",
+    "ListSink",
+    "Sink",
+    "TextLinesSink",
+    "as_sink",
+]
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+#: How long plain functions are called at a stretch before other tasks run, in seconds.
+SLICE_SECONDS = 0.001
+
+#: How deep the search for the part that cannot be written goes.
+LEVELS = 100
+
+
+@runtime_checkable
+class Sink(Protocol[T_contra]):
+    """Anything a run can give its values to. One task at a time calls it."""
+
+    async def open(self) -> None:
+        """Get ready for values; what an earlier run wrote is gone."""
+
+    async def write(self, values: Sequence[T_contra]) -> None:
+        """Take *values* in their order; returns when they have been handed on."""
+
+    async def aclose(self) -> None:
+        """Bring everything to its place and let go of it. Closing twice does nothing."""
+
+
+class _FileSink(trio.abc.AsyncResource):
+    """Values as lines of a file; `_line` makes one of a value.
+
+    Attributes:
+        name: The file's name as given, or ``stdout``.
+    """
+
+    def __init__(self, path: FilePath) -> None:
+        option = f"{type(self).__name__}.path"
+        self._writer = BlockWriter(file_path(option, path, "standard output"))
+        self.name = "stdout" if self._writer.path == STANDARD else self._writer.path
+
+    @property
+    def offset(self) -> int:
+        """Bytes written since the sink was opened."""
+        return self._writer.offset
+
+    async def open(self) -> None:
+        """Create the file, or empty it.
+
+        Raises:
+            OSError: The file cannot be opened for writing.
+            UsageError: The sink is open already.
+        """
+        if self._writer.is_open:
+            raise UsageError(f"{self.name}: the sink is open already; give each run its own")
+        await self._writer.open()
+
+    async def write(self, values: Sequence[Any]) -> None:
+        """Write a line per value; returns when the system has them.
+
+        Cancelled while it waits for the reader of a pipe, it may have written a part.
+
+        Raises:
+            EncodeError: A value cannot be a line; nothing of the block was written.
+            BrokenPipeError: The reader of the pipe has gone.
+            OSError: The disk is full or failed; a file is as it was before the block.
+            UsageError: The sink is not open.
+        """
+        if not self._writer.is_open:
+            raise UsageError(f"{self.name}: the sink is not open; await open() first")
+        lines = [self._line(value, index) for index, value in enumerate(values)]
+        if lines:
+            await self._writer.write(b"\n".join(lines) + b"\n")
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Bring the file to the disk (fsync) and close it; standard output stays open."""
+        await self._writer.close()
+
+    def _line(self, value: Any, index: int) -> bytes:
+        raise NotImplementedError
+
+
+class JsonLinesSink(_FileSink):
+    """A file with one JSON value per line, in UTF-8.
+
+    What JSON does not know is written in a plain form:
+
+    * attrs classes, dataclasses: an object of their fields; `Context`, pydantic models
+      and other mappings: an object
+    * datetime, date, time: ISO 8601; timedelta: seconds
+    * Path, UUID, Decimal: their str, so that no digit is lost
+    * tuples, NamedTuples: an array; sets: an array, sorted so that it is always the same
+    * bytes: base64; an Enum: its value
+    * keys that are numbers, True, False or None: their JSON text
+
+    ``NaN`` and infinities, other keys and everything else are refused.
+
+    Args:
+        path: The file, emptied when opened; ``"-"`` is standard output.
+        settled: Write only what a durable cut covers, for those who read along. In a run
+            without a store there are no cuts and it means nothing.
+    """
+
+    def __init__(self, path: FilePath, *, settled: bool = False) -> None:
+        super().__init__(path)
+        self.settled = settled
+
+    def _line(self, value: Any, index: int) -> bytes:
+        try:
+            text = _ENCODER.encode(value)
+        except _FAULTS as error:
+            raise _refusal(value, f"values[{index}]", error) from error
+        try:
+            return text.encode()
+        except UnicodeEncodeError:  # Half a surrogate pair; JSON can escape it.
+            return _ASCII_ENCODER.encode(value).encode()
+
+
+class TextLinesSink(_FileSink):
+    r"""A file with the str of one value per line, in UTF-8.
+
+    A value whose text holds ``\n`` or ``\r`` is refused: written as it is, it would be
+    read as two.
+
+    Args:
+        path: The file, emptied when opened; ``"-"`` is standard output.
+    """
+
+    def _line(self, value: Any, index: int) -> bytes:
+        text = str(value)
+        if "\n" in text or "\r" in text:
+            detail = "a line of text cannot hold a line break; escape it, or write JSON lines"
+            raise EncodeError(detail, f"values[{index}]")
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            detail = f"no UTF-8 at character {error.start + 1} ({error.reason})"
+            raise EncodeError(detail, f"values[{index}]") from error
+
+
+class CallableSink(Generic[T]):
+    """Calls a function with each value and awaits what it returns, if that is awaitable.
+
+    A plain function is called in the event loop: it should be quick. What it raises
+    comes out of `write`, and the values after that one are not written.
+
+    Args:
+        fn: The function.
+        option: What the caller calls *fn*; opens the error message.
+
+    Raises:
+        ConfigurationError: *fn* cannot be called, or is a generator function.
+    """
+
+    def __init__(self, fn: Callable[[T], object], *, option: str = "CallableSink") -> None:
+        generator = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        if generator or isinstance(fn, type) or not callable(fn):
+            raise ConfigurationError(
+                option, fn, "a function of one value (JsonLinesSink(path) writes a file)"
+            )
+        self._fn = fn
+
+    async def open(self) -> None:
+        """Nothing to do."""
+        await trio.lowlevel.checkpoint()
+
+    async def write(self, values: Sequence[T]) -> None:
+        """Call the function with each value, one after the other."""
+        until = 0.0
+        for value in values:
+            if time.perf_counter() >= until:
+                await trio.lowlevel.checkpoint()
+                until = time.perf_counter() + SLICE_SECONDS
+            answer = self._fn(value)
+            if inspect.isawaitable(answer):
+                await answer
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
+        await trio.lowlevel.checkpoint()
+
+
+class ListSink(Generic[T]):
+    """Keeps the values of the last run in a list, which grows without bound.
+
+    Attributes:
+        values: What was written since the sink was opened.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[T] = []
+
+    async def open(self) -> None:
+        """Begin a new list."""
+        await trio.lowlevel.checkpoint()
+        self.values = []
+
+    async def write(self, values: Sequence[T]) -> None:
+        """Add *values* to the list."""
+        await trio.lowlevel.checkpoint()
+        self.values.extend(values)
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
+        await trio.lowlevel.checkpoint()
+
+
+def as_sink(value: Sink[T] | Callable[[T], object], *, option: str = "sink") -> Sink[T]:
+    """*value* if it is a `Sink`, else a `CallableSink` of it.
+
+    Args:
+        value: A sink, or a sync or async function of one value.
+        option: What the caller calls *value*; opens the error message.
+
+    Raises:
+        ConfigurationError: *value* is neither.
+    """
+    if isinstance(value, Sink) and not isinstance(value, type):
+        return value
+    return CallableSink(cast("Callable[[T], object]", value), option=option)
+
+
+def _sorted(values: set[Any] | frozenset[Any]) -> list[Any]:
+    if all(type(value) in (int, float) for value in values):
+        return sorted(values)
+    return sorted(values, key=_ENCODER.encode)
+
+
+#: The plain form of what JSON does not know; the first row that fits counts.
+_FORMS: tuple[tuple[type | tuple[type, ...], Callable[[Any], object]], ...] = (
+    ((datetime.date, datetime.time), lambda value: value.isoformat()),
+    (datetime.timedelta, datetime.timedelta.total_seconds),
+    ((pathlib.PurePath, uuid.UUID, decimal.Decimal), str),
+    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
+    ((set, frozenset), _sorted),
+    (enum.Enum, lambda value: value.value),
+    (Mapping, dict),
+)
+
+
+def _plain(value: Any) -> object:
+    """The plain form of *value*, one level deep."""
+    for kinds, form in _FORMS:
+        if isinstance(value, kinds):
+            return form(value)
+    kind = type(value)
+    if attrs.has(kind):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
+    if dataclasses.is_dataclass(kind):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
+    for method in ("to_dict", "model_dump"):
+        if callable(getattr(kind, method, None)):
+            return getattr(value, method)()
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    raise TypeError(f"{name} has no JSON form; turn it into a dict, a list or a str")
+
+
+#: What encoding a value raises; the last two come from classes with fields that are not set.
+_FAULTS = (TypeError, ValueError, RecursionError, AttributeError, LookupError)
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+)
+_ASCII_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_plain)
+
+
+def _refusal(value: Any, where: str, error: Exception) -> EncodeError:
+    """The error for *value*, naming the innermost part that cannot be written."""
+    for _ in range(LEVELS):
+        if isinstance(error, RecursionError) or "Circular" in str(error):
+            return EncodeError("refers to itself, or is nested too deeply", where)
+        for step, part in _parts(value):
+            fault = _fault(part)
+            if fault is not None:
+                value, where, error = part, where + step, fault
+                break
+        else:
+            break
+    if isinstance(value, float):
+        return EncodeError(f"{value} is no JSON number", where)
+    return EncodeError(str(error), where)
+
+
+def _fault(value: Any) -> Exception | None:
+    try:
+        _ENCODER.encode(value)
+    except _FAULTS as error:
+        return error
+    return None
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What *value* is made of, each part with the step that leads to it."""
+    if not isinstance(value, (str, int, float, list, tuple, dict)):
+        try:
+            value = _plain(value)
+        except _FAULTS:
+            return
+    if isinstance(value, dict):
+        for key, part in value.items():
+            plain_key = isinstance(key, str) and key.isidentifier()
+            yield (f".{key}" if plain_key else f"[{key!r:.40}]"), part
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            yield f"[{index}]", part

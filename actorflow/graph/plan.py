@@ -1,0 +1,153 @@
+"""What a flow compiles to: its stages by name and what feeds what.
+
+    Pipeline([fetch, parse, save])  ──►  Plan   fetch ──► parse ──► save
+
+A plan is a value that all else is read from: the tree of actors, the drawings,
+the version that a stored run is compared with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, TypeAlias
+
+import attrs
+
+from actorflow.errors import CompilationError
+from actorflow.graph.stage import Stage
+
+__all__ = ["Edge", "Plan", "check_names"]
+
+#: From which stage to which, by name.
+Edge: TypeAlias = tuple[str, str]
+
+
+@attrs.frozen
+class Plan:
+    """A flow that can work.
+
+    Attributes:
+        name: Name of the flow.
+        stages: Every stage once, in the order of declaration.
+        edges: What feeds what, in the order of declaration.
+        entry: The stage that is fed from outside.
+        exits: The stages whose values are the results.
+        version: Fingerprint of `identity`, 16 hexadecimal digits.
+    """
+
+    name: str
+    stages: tuple[Stage[Any, Any], ...]
+    edges: tuple[Edge, ...]
+    entry: str
+    exits: tuple[str, ...]
+    version: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        names = [each.name for each in self.stages]
+        assert len(set(names)) == len(names), names
+        mentioned = {self.entry, *self.exits, *(name for edge in self.edges for name in edge)}
+        assert mentioned <= set(names), mentioned - set(names)
+
+    @version.default
+    def _fingerprint(self) -> str:
+        text = "\n".join(self.identity())
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def identity(self) -> tuple[str, ...]:
+        """What makes this flow another one, a line each: the lines that differ say why a
+        stored run cannot go on.
+
+        Names, order, each stage's `version`, and the options that decide what a stored
+        message means. How many workers, how large, how long, how often: not in it, so that
+        a run can be tuned and continued.
+        """
+        lines = [f"flow {self.name!r}"]
+        lines += (_identity_of(each) for each in self.stages)
+        lines += (f"edge {start!r} to {end!r}" for start, end in self.edges)
+        lines.append(f"entry {self.entry!r}")
+        lines.append(f"exits {', '.join(map(repr, self.exits))}")
+        return tuple(lines)
+
+    def stage(self, name: str) -> Stage[Any, Any]:
+        """The stage of that name.
+
+        Raises:
+            CompilationError: There is none; the message lists those there are.
+        """
+        for each in self.stages:
+            if each.name == name:
+                return each
+        names = [each.name for each in self.stages]
+        near = get_close_matches(str(name), names, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        detail = f"no stage is named {name!r}{hint}; it has {', '.join(map(repr, names))}"
+        raise CompilationError(self.name, detail)
+
+    def successors(self, name: str) -> tuple[str, ...]:
+        """Names of the stages that *name* feeds."""
+        return tuple(end for start, end in self.edges if start == name)
+
+    def predecessors(self, name: str) -> tuple[str, ...]:
+        """Names of the stages that feed *name*."""
+        return tuple(start for start, end in self.edges if end == name)
+
+    def explain(self) -> str:
+        """A table of the stages with the options that decide how they run."""
+        rows: list[tuple[str, ...]] = []
+        rows.append(
+            ("#", "stage", "workers", "runs in", "capacity", "timeout", "policies", "feeds")
+        )
+        for number, each in enumerate(self.stages, 1):
+            rows.append((str(number), *_row(each), ", ".join(self.successors(each.name)) or "-"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        table = (
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
+        return "\n".join((f"flow {self.name!r}, version {self.version}", "", *table))
+
+
+def check_names(flow: str, named: Iterable[tuple[str, str]]) -> None:
+    """Every name is used once.
+
+    Args:
+        flow: Name of the flow.
+        named: Pairs of a stage's name and where it stands, such as ``nodes[2]``.
+
+    Raises:
+        CompilationError: Two stages have one name; it says which and how to rename one.
+    """
+    places: dict[str, str] = {}
+    for name, place in named:
+        if name in places:
+            detail = (
+                f"{places[name]} and {place} are both named {name!r}; "
+                f"rename one: stage(fn, name={name + '-2'!r})"
+            )
+            raise CompilationError(flow, detail, (name,))
+        places[name] = place
+
+
+def _identity_of(stage: Stage[Any, Any]) -> str:
+    many = stage.kind in ("async_generator", "generator")
+    facts = [f"version {stage.version}", "gives many values" if many else "gives one value"]
+    if many and stage.atomic:
+        facts.append("all at once")
+    if stage.unpack:
+        facts.append("unpacks")
+    if stage.key is not None:
+        facts.append("has a key")
+    return f"stage {stage.name!r}: {', '.join(facts)}"
+
+
+def _row(stage: Stage[Any, Any]) -> tuple[str, ...]:
+    return (
+        stage.name,
+        str(stage.workers),
+        stage.runs_in,
+        str(stage.capacity),
+        "-" if stage.timeout is None else f"{stage.timeout:g} s",
+        ", ".join(type(each).__name__ for each in stage.policies) or "-",
+    )

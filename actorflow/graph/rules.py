@@ -1,0 +1,127 @@
+"""What the options of a stage are, what each is when left out, and what it may be.
+
+`RULES` is the one list of them: the checks, the defaults and the signature that
+`help(stage)` shows are read from it. What an option means stands at `Stage`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from actorflow import options
+from actorflow.errors import ConfigurationError
+from actorflow.policies.kinds import check_policies
+from actorflow.policies.machine import Decider, Declaration, Policy
+
+__all__ = ["RULES", "StageOptions", "checked"]
+
+
+class StageOptions(TypedDict, total=False):
+    """The options as a type checker knows them; `unpack` is apart, as it changes the input."""
+
+    name: str | None
+    workers: int
+    policies: Sequence[Declaration | Policy | Decider]
+    timeout: float | None
+    runs_in: Literal["loop", "thread", "process"] | None
+    capacity: int
+    overflow: Literal["block", "fail", "drop_new", "drop_old"]
+    key: Callable[[Any], Any] | None
+    skip_if: Callable[..., Any] | None
+    isolation: Literal["copy", "share"]
+    atomic: bool
+    on_failure: Callable[..., Any] | Literal["halt"] | None
+    priorities: bool
+    version: int
+    max_waiting: int | None
+    crash_on: Sequence[type[BaseException]]
+
+
+def checked(place: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options, those not in *given* by default.
+
+    Args:
+        place: What messages call the stage, such as ``stage 'fetch'``.
+        given: The options as the caller wrote them.
+
+    Raises:
+        ConfigurationError: One is unknown, or has a value that can never work.
+    """
+    options.known_names(place, given, RULES)
+    return {
+        name: check(f"{place}.{name}", given.get(name, default))
+        for name, (default, check) in RULES.items()
+    }
+
+
+def _flag(option: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(option, value, "True or False")
+    return value
+
+
+def _function(option: str, value: object) -> Callable[..., Any]:
+    if not callable(value):
+        raise ConfigurationError(option, value, "a function")
+    return value
+
+
+def _key(option: str, value: object) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(value):
+        wanted = "a plain function, as it is called before the message is leased"
+        raise ConfigurationError(option, value, wanted)
+    return _function(option, value)
+
+
+def _on_failure(option: str, value: object) -> Callable[..., Any] | str:
+    if value == "halt":
+        return "halt"
+    if not callable(value):
+        raise ConfigurationError(option, value, "a function or 'halt'")
+    return value
+
+
+def _policies(option: str, value: object) -> tuple[object, ...]:
+    return check_policies(option.removesuffix(".policies"), value)
+
+
+def _exception_types(option: str, value: object) -> tuple[type[BaseException], ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigurationError(option, value, "a tuple of exception types")
+    for position, each in enumerate(value):
+        if not (inspect.isclass(each) and issubclass(each, BaseException)):
+            raise ConfigurationError(f"{option}[{position}]", each, "an exception type")
+    return tuple(value)
+
+
+Rule: TypeAlias = tuple[object, Callable[[str, Any], Any]]
+
+#: Default and check of every option, in the order of the documentation.
+RULES: Mapping[str, Rule] = {
+    "name": (None, partial(options.optional, options.name)),
+    "workers": (1, options.count),
+    "policies": ((), _policies),
+    "timeout": (None, partial(options.optional, options.seconds, zero=False)),
+    "runs_in": (
+        None,
+        partial(options.optional, partial(options.choice, allowed=("loop", "thread", "process"))),
+    ),
+    "capacity": (256, partial(options.count, least=0)),
+    "overflow": (
+        "block",
+        partial(options.choice, allowed=("block", "fail", "drop_new", "drop_old")),
+    ),
+    "key": (None, partial(options.optional, _key)),
+    "unpack": (False, _flag),
+    "skip_if": (None, partial(options.optional, _function)),
+    "isolation": ("copy", partial(options.choice, allowed=("copy", "share"))),
+    "atomic": (False, _flag),
+    "on_failure": (None, partial(options.optional, _on_failure)),
+    "priorities": (True, _flag),
+    "version": (1, options.count),
+    "max_waiting": (None, partial(options.optional, options.count)),
+    "crash_on": ((AssertionError, MemoryError, RecursionError), _exception_types),
+}

@@ -1,0 +1,45 @@
+"""Keep what a handler does to its message from spoiling the next attempt.
+
+A frozen body is shared. Any other is packed when its mailbox accepts it, if it
+may be delivered twice: the first delivery gets the object, later ones a fresh
+copy made from the bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from actorflow.core.envelope import Envelope
+from actorflow.errors import EncodeError
+from actorflow.runtime.kernel import Kernel
+from actorflow.wire.codec import decode, encode
+from actorflow.wire.frozen import FROZEN, is_frozen
+
+__all__ = ["FROZEN", "pack_body", "refresh_body"]
+
+logger = logging.getLogger("actorflow")
+
+
+def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> None:
+    """Write down the body of *envelope* unless it is frozen.
+
+    A body that cannot be written is shared between attempts, counted under
+    ``shared_bodies``, and warned about once per type.
+    """
+    body = envelope.body
+    if type(body) in FROZEN or is_frozen(body):
+        return
+    try:
+        envelope.packed = encode(body)
+    except EncodeError as error:
+        kind = type(body)
+        if not kernel.counters["shared_bodies"] or kernel.counters[f"shared:{kind}"] == 0:
+            logger.warning("%s: messages are shared between attempts, not copied: %s", path, error)
+        kernel.counters["shared_bodies"] += 1
+        kernel.counters[f"shared:{kind}"] += 1
+
+
+def refresh_body(envelope: Envelope) -> None:
+    """Give *envelope* a body nobody has had before, if it was packed."""
+    if envelope.packed is not None:
+        envelope.body = decode(envelope.packed, max_bytes=None)

@@ -1,0 +1,177 @@
+"""The commit: the only place where a turn's state, lease, sends and timers meet.
+
+Every function here is plain, without an await, so that a cut sees all of a turn or
+nothing of it. Each takes the lease out of its cell and puts envelopes somewhere
+else: that is the one move of the house, and the law of conservation is about it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actorflow.core.envelope import Envelope, child, message_id
+from actorflow.core.events import AttemptFailed, MailboxSpilled
+from actorflow.core.letters import Reason
+from actorflow.policies.decision import Divert, Quarantine, Redeliver, Skip
+from actorflow.runtime.cell import Cell
+from actorflow.runtime.effects import UNSET, Effects, spawn, stash
+from actorflow.runtime.mailbox import Mailbox
+
+__all__ = ["commit_emission", "commit_failure", "commit_start", "commit_value"]
+
+
+def commit_value(cell: Cell, value: Any) -> None:
+    """The turn ended well: its effects happen, the message is acknowledged or moves on."""
+    envelope = cell.lease
+    assert envelope is not None
+    effects: Effects | None = None if cell.turn is None else cell.turn.effects
+    mailbox = cell.mailbox
+    if effects is not None:
+        if effects.metadata is not None:
+            envelope.headers = effects.metadata
+        _apply(cell, effects)
+        if effects.stashed:
+            stash(cell, envelope)
+            _release(cell, True)
+            return
+    mailbox.acked += 1
+    _release(cell, True)
+    if envelope.key is not None:
+        mailbox.release_key(envelope)
+    if cell.target is not None:
+        _move_on(cell, cell.target, envelope, value, effects)
+        return
+    _answer(cell, envelope, value if effects is None or effects.answer is UNSET else effects.answer)
+    mailbox.ledger.acknowledge(envelope)
+
+
+def _move_on(
+    cell: Cell, target: Mailbox, envelope: Envelope, value: Any, effects: Effects | None
+) -> None:
+    """Send a stage's values on. One for one the envelope itself moves."""
+    ledger: Any = cell.mailbox.ledger
+    if effects is None:
+        values = [value]
+    else:
+        values = effects.emits if effects.skipped else [*effects.emits, value]
+    if not values:
+        ledger.acknowledge(envelope)
+        return
+    if len(values) > 1:
+        ledger.fork(envelope, len(values) - 1)
+        for index, extra in enumerate(values[:-1]):
+            target.put(_piece(envelope, extra, index))
+    envelope.body = values[-1]
+    envelope.attempt = envelope.emitted = 0
+    envelope.packed = None
+    target.put(envelope)
+
+
+def _piece(envelope: Envelope, value: Any, index: int) -> Envelope:
+    piece = child(envelope, value, index)
+    piece.item = envelope.item
+    return piece
+
+
+def commit_emission(cell: Cell, value: Any) -> None:
+    """One step of a generator: one more piece goes on while the message stays leased."""
+    envelope, target = cell.lease, cell.target
+    assert envelope is not None
+    assert target is not None
+    ledger: Any = cell.mailbox.ledger
+    ledger.fork(envelope, 1)
+    index = envelope.emitted
+    envelope.emitted = index + 1
+    target.put(_piece(envelope, value, index))
+
+
+def commit_start(cell: Cell) -> None:
+    """`on_start` returned: what it asked for happens."""
+    effects = None if cell.turn is None else cell.turn.effects
+    if effects is not None:
+        _apply(cell, effects)
+    cell.lease = None
+    _end_turn(cell)
+
+
+def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
+    """The turn failed: the fields go back and the message goes where *decision* says."""
+    envelope = cell.lease
+    assert envelope is not None
+    mailbox = cell.mailbox
+    cell.roll_back()
+    _release(cell, False)
+    match decision:
+        case Redeliver(delay, position):
+            if cell.kernel.observers:
+                cell.kernel.emit(
+                    AttemptFailed(cell.path, message_id(envelope), envelope.attempt, error, delay)
+                )
+            mailbox.redeliver(envelope, delay, position)
+            return
+        case Skip():
+            mailbox.acked += 1
+            mailbox.ledger.acknowledge(envelope)
+        case Divert(to):
+            mailbox.acked += 1
+            mailbox.ledger.divert(envelope, to)
+        case _:
+            reason: Reason = decision.reason if isinstance(decision, Quarantine) else "failed"
+            mailbox.failed += 1
+            mailbox.ledger.give_up(envelope, reason, error, mailbox.path)
+    if envelope.key is not None:
+        mailbox.release_key(envelope)
+
+
+def _release(cell: Cell, good: bool) -> None:
+    """The lease leaves the cell, the gate hears how it went, the turn is over."""
+    cell.lease = cell.saved = None
+    gate = cell.mailbox.gate
+    if gate is not None:
+        if cell.token is None and not good:
+            cell.token = gate.adopt(cell.kernel.now())  # Admitted the swift way; it counts now.
+        if cell.token is not None:
+            gate.record(cell.kernel.now(), cell.token, good)
+            cell.token = None
+    _end_turn(cell)
+
+
+def _end_turn(cell: Cell) -> None:
+    if cell.turn is not None:
+        cell.turn.close()
+        cell.turn = None
+
+
+def _answer(cell: Cell, envelope: Envelope, value: Any) -> None:
+    reply = envelope.reply
+    if reply is None:
+        return
+    envelope.reply = None
+    if not reply.resolve(value):
+        late = Envelope(value, envelope.root, envelope.path)
+        cell.kernel.held += 1
+        cell.kernel.give_up(late, "late_reply", None, cell.path)
+
+
+def _apply(cell: Cell, effects: Effects) -> None:
+    """Send the outbox and do what was noted, in the order it was asked for."""
+    kernel = cell.kernel
+    spilled: dict[str, int] = {}
+    for target, envelope, delay in effects.sends:
+        kernel.held += 1
+        mailbox = target.mailbox
+        if delay > 0:
+            kernel.heap.at(kernel.now() + delay, mailbox.put, envelope)
+            continue
+        if mailbox.overflow == "block" and not mailbox.closed and mailbox.free() <= 0:
+            spilled[mailbox.path] = spilled.get(mailbox.path, 0) + 1
+        mailbox.put(envelope)
+    for path, count in spilled.items():
+        kernel.counters["mailbox_spilled"] += count
+        kernel.emit(MailboxSpilled(path, count))
+    for newborn in effects.newborn:
+        spawn(cell, newborn)
+    for op, args in effects.ops:
+        op(*args)
+    if effects.stops:
+        cell.stopping = cell.alert = True

@@ -1,0 +1,111 @@
+"""Run a handler by hand, so that one cancel scope can serve many turns.
+
+A scope per message costs five times a turn. So each worker enters one scope before
+its first handler starts and keeps it: most handlers never suspend and need none;
+one that does has the end of its turn noted as a number, which the worker's alarm
+looks at. (A scope opened at the first suspension would corrupt trio's scope stack.)
+
+What a `Cancelled` out of a handler means, asked outside the handler:
+
+    killed   timed out   outer scope cancelled    it is
+    ------   ---------   ---------------------    -------------------------------------
+    yes      -           -                        a stop: the attempt is given back
+    no       yes         -                        the turn's timeout: a failed attempt
+    no       no          yes                      not ours: it passes untouched
+    no       no          no                       a stray: the turn fails
+
+and a value returned although the scope has fired counts after a timeout and is
+discarded after a stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+import trio
+
+from actorflow.core.envelope import Envelope
+from actorflow.errors import DeadlineExceeded, StrayCancelled, TurnTimeout
+from actorflow.runtime.cell import Cell
+
+__all__ = ["classify", "drive"]
+
+logger = logging.getLogger("actorflow")
+
+#: How many `Cancelled` a handler may catch in one turn and go on waiting, before it is closed.
+SWALLOWED_MAX = 100
+
+
+@types.coroutine
+def drive(
+    coroutine: Coroutine[Any, Any, Any], trap: Any, cell: Cell, envelope: Envelope
+) -> Generator[Any, Any, Any]:
+    """Finish a handler that has yielded its first *trap*; answers what it returns."""
+    kernel = cell.kernel
+    began = kernel.now()
+    cell.suspended(envelope)
+    if cell.token is None and cell.mailbox.gate is not None:
+        cell.token = cell.mailbox.gate.adopt(began)
+    swallowed = 0
+    try:
+        while True:
+            try:
+                value: Any = yield trap
+            except BaseException as error:
+                if isinstance(error, trio.Cancelled):
+                    swallowed += 1
+                    if swallowed > SWALLOWED_MAX and _close(coroutine, cell):
+                        raise
+                step: Any = coroutine.throw
+                value = error
+            else:
+                step = coroutine.send
+            trap = step(value)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        cell.ends_at = math.inf
+        took = kernel.now() - began
+        cell.latency_count += 1
+        cell.latency_sum += took
+        if took > cell.latency_max:
+            cell.latency_max = took
+
+
+def _close(coroutine: Coroutine[Any, Any, Any], cell: Cell) -> bool:
+    """End a handler that catches every `Cancelled`; `False` if its own nurseries are open."""
+    assert cell.task is not None
+    if len(cell.task.child_nurseries) > (cell.children is not None):
+        return False
+    logger.error("%s: the handler swallows trio.Cancelled and goes on; it is closed", cell.path)
+    try:
+        coroutine.close()
+    except RuntimeError:
+        logger.exception("%s: the handler ignores being closed and is abandoned", cell.path)
+    return True
+
+
+def classify(cell: Cell, error: BaseException) -> BaseException | None:
+    """What a failed turn failed with; `None` if it did not fail but was ended by us.
+
+    Raises:
+        trio.Cancelled: A scope around the worker is really cancelled.
+    """
+    if not isinstance(error, trio.Cancelled):
+        return error
+    if cell.killed:
+        return None
+    if cell.timed_out:
+        deadline = None if cell.lease is None else cell.lease.deadline
+        if deadline is not None and cell.kernel.now() >= deadline:
+            return DeadlineExceeded(cell.mailbox.path)
+        return TurnTimeout(cell.mailbox.path, cell.timeout or 0.0)
+    if trio.current_effective_deadline() == -math.inf:
+        raise error
+    stray = StrayCancelled(cell.mailbox.path)
+    stray.__cause__ = error
+    return stray

@@ -1,0 +1,126 @@
+"""What a turn has asked for, and what that does when the turn commits.
+
+The functions here run inside the commit: none of them waits and none can fail.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from actorflow.core.envelope import Envelope
+from actorflow.core.letters import Down
+from actorflow.runtime.cell import Cell
+from actorflow.runtime.ref import ref_to
+
+__all__ = [
+    "MAX_EMITS",
+    "UNSET",
+    "Effects",
+    "deliver_down",
+    "spawn",
+    "stash",
+    "unstash",
+    "unwatch",
+    "watch",
+]
+
+#: Most messages one turn may send or emit.
+MAX_EMITS = 10_000
+
+UNSET: Any = object()
+
+
+class Effects:
+    """What one turn has asked for so far.
+
+    Attributes:
+        sends: Messages with their target and the delay after the commit in seconds.
+        emits: Values for the next stage.
+        ops: Calls ``op(cell, ...)`` to make in the commit, in order.
+        newborn: Children to start; if the turn fails they never live.
+        answer: What to answer instead of the returned value, or `UNSET`.
+        metadata: The item's facts as the turn leaves them, if it looked at them.
+    """
+
+    __slots__ = (
+        "answer",
+        "emits",
+        "metadata",
+        "newborn",
+        "ops",
+        "sends",
+        "skipped",
+        "stashed",
+        "stops",
+    )
+
+    def __init__(self) -> None:
+        self.sends: list[tuple[Cell, Envelope, float]] = []
+        self.emits: list[Any] = []
+        self.ops: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.newborn: list[Any] = []
+        self.answer: Any = UNSET
+        self.skipped = self.stashed = self.stops = False
+        self.metadata: dict[str, Any] | None = None
+
+
+def spawn(cell: Cell, newborn: Any) -> None:
+    """Have *newborn* started by the cell's own supervisor, which its next lap provides."""
+    if cell.nested:
+        cell.children.adopt(newborn.spec, newborn)
+        return
+    if cell.spawning is None:
+        cell.spawning = []
+    cell.spawning.append(newborn)
+    cell.alert = True
+
+
+def watch(cell: Cell, target: Cell) -> None:
+    """Have *cell* told once when *target* has ended for good, now if it has."""
+    if target.ended is not None:
+        deliver_down(cell, target)
+        return
+    if target.watchers is None:
+        target.watchers = {}
+    target.watchers[cell] = None
+
+
+def unwatch(cell: Cell, target: Cell) -> None:
+    """Take a watch back."""
+    if target.watchers is not None:
+        target.watchers.pop(cell, None)
+
+
+def deliver_down(watcher: Cell, target: Cell) -> None:
+    """Put the notice that *target* has ended into the watcher's mailbox, ahead of users' mail."""
+    if watcher.mailbox.closed:
+        return
+    ending = target.ended
+    assert ending is not None
+    reason = ending.kind if ending.error is None else ending.error
+    notice = Envelope(
+        Down(ref_to(target), reason, target.incarnation), next(watcher.kernel.ids)
+    )
+    watcher.kernel.held += 1
+    watcher.mailbox.accepted += 1
+    watcher.mailbox.put_due(notice)
+
+
+def stash(cell: Cell, envelope: Envelope) -> None:
+    """Keep the leased message aside."""
+    if cell.stash is None:
+        cell.stash = deque()
+    cell.stash.append(envelope)
+    cell.mailbox.set_aside()
+
+
+def unstash(cell: Cell) -> None:
+    """Put the stashed messages back in front, in their order."""
+    stashed = cell.stash
+    if stashed:
+        count = len(stashed)
+        while stashed:
+            cell.mailbox.put_due(stashed.pop(), front=True)
+        cell.mailbox.bring_back(count)

@@ -1,0 +1,44 @@
+"""What happens when an actor has ended for good, and when it only begins again."""
+
+from __future__ import annotations
+
+from actorflow.core.events import ActorEnded
+from actorflow.runtime.cell import Cell, Ending
+from actorflow.runtime.effects import deliver_down, unstash
+from actorflow.runtime.timers import stop_timers
+
+__all__ = ["finish", "prepare_restart"]
+
+
+def finish(cell: Cell, ending: Ending) -> None:
+    """The actor is gone: its mail becomes dead letters, and whoever watches is told once."""
+    kernel, mailbox = cell.kernel, cell.mailbox
+    cell.ended = ending
+    stop_timers(cell)
+    kernel.nodes.pop(cell.path, None)
+    if mailbox.path == cell.path:
+        left = [*(cell.stash or ()), *mailbox.close()]
+        cell.stash = None
+        for envelope in left:
+            mailbox.failed += 1
+            mailbox.ledger.give_up(envelope, "stopped", None, cell.path)
+        kernel.limiters.pop(mailbox.path, None)
+    if cell.alarm is not None:
+        kernel.heap.settle(cell.alarm)
+        cell.alarm = None
+    for watcher in cell.watchers or ():
+        deliver_down(watcher, cell)
+    cell.watchers = None
+    if cell.gone is not None:
+        cell.gone.set()
+    if kernel.observers:
+        reason = ending.kind if ending.error is None else ending.error
+        kernel.emit(ActorEnded(cell.path, cell.incarnation, reason))
+
+
+def prepare_restart(cell: Cell) -> None:
+    """A new incarnation is about to start: what was stashed comes again, in front."""
+    unstash(cell)
+    cell.incarnation += 1
+    cell.alert = cell.killed = cell.stopping = cell.timed_out = False
+    cell.stop_by = cell.pending = cell.stuck = None

@@ -1,0 +1,157 @@
+"""What all actors of one system share: ports, the clock, dead letters, names, counters.
+
+The kernel owns no task and decides nothing. It is also the ledger of messages
+between actors: how many are accepted and neither acknowledged nor given up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import trio
+
+from actorflow.core.envelope import Envelope, message_id
+from actorflow.core.events import MessageDied
+from actorflow.core.letters import DeadLetter, Reason, render_traceback
+from actorflow.errors import ActorStopped, AskFailed
+from actorflow.runtime.due import DueHeap
+from actorflow.runtime.ports import Ports
+
+__all__ = ["Kernel", "Ledger"]
+
+logger = logging.getLogger("actorflow")
+
+#: Dead letters kept in memory by a system; older ones stay counted, not kept.
+LETTERS_KEPT = 10_000
+
+
+class Ledger(Protocol):
+    """Who accounts for the messages of a mailbox. Each departure is told once."""
+
+    def acknowledge(self, envelope: Envelope) -> None:
+        """The message is done and nothing of it is left anywhere."""
+
+    def give_up(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
+    ) -> None:
+        """The message leaves as a dead letter."""
+
+    def divert(self, envelope: Envelope, to: Any) -> None:
+        """The message goes to *to* instead, as a new message there."""
+
+
+class Kernel:
+    """The shared services of one system.
+
+    Args:
+        name: Name of the system.
+        ports: Time, chance and ids.
+        observers: Told every event; may fail without harm.
+    """
+
+    #: Whether turns may take the fast branch; the law tests run with it on and off.
+    fast = True
+
+    def __init__(self, name: str, ports: Ports, observers: Iterable[Any] = ()) -> None:
+        self.name = name
+        self.ports = ports
+        self.now: Callable[[], float] = ports.now
+        self.heap = DueHeap(ports.now)
+        self.observers = list(observers)
+        self.letters: deque[DeadLetter] = deque(maxlen=LETTERS_KEPT)
+        self.counters: Counter[str] = Counter()
+        self.nodes: dict[str, Any] = {}
+        self.machines: dict[str, Any] = {}  # Policy state shared by name.
+        self.held = 0  # Messages between actors: accepted, not yet done or dead.
+        self.told = 0  # Messages sent from outside, for their share of checkpoints.
+        self.ids = ports.ids
+        self.draining = False
+        self.services: Any = None  # The nursery of what serves all actors.
+        self.births: Any = None  # Makes the cell of a child that a turn spawns.
+        self.nurture: Any = None  # Makes the supervisor of what a cell has spawned.
+        self.limiters: dict[str, trio.CapacityLimiter] = {}
+        self.processes: trio.Event | None = None
+        self.processes_ready: Any = None
+        self._quiet: trio.Event | None = None
+
+    # Events ----------------------------------------------------------------------------
+
+    def emit(self, event: object) -> None:
+        """Tell every observer; one that raises is logged, counted and told on."""
+        for observer in self.observers:
+            try:
+                observer.on_event(event)
+            except Exception:
+                self.counters["observer_errors"] += 1
+                logger.exception("observer %r failed on %r", observer, event)
+
+    def report(self, path: str, what: str, error: BaseException) -> None:
+        """Say that something went wrong that no message pays for."""
+        self.counters["errors"] += 1
+        logger.error("%s: %s: %r", path, what, error)
+
+    # The ledger of messages between actors ----------------------------------------------
+
+    def acknowledge(self, envelope: Envelope) -> None:
+        self.held -= 1
+        if not self.held and self._quiet is not None:
+            self._quiet.set()
+
+    def give_up(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
+    ) -> None:
+        """Write a dead letter, and fail the ask that waits for it, if one does."""
+        self.held -= 1
+        letter = self.letter(envelope, reason, error, where)
+        self.bury(letter)
+        reply = envelope.reply
+        if reply is not None:
+            failure = ActorStopped(where) if reason == "stopped" else AskFailed(where, reason)
+            failure.__cause__ = error
+            reply.fail(failure)
+        if not self.held and self._quiet is not None:
+            self._quiet.set()
+
+    def divert(self, envelope: Envelope, to: Any) -> None:
+        envelope.attempt = 0
+        envelope.packed = None
+        to.cell.mailbox.put(envelope)
+
+    def letter(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
+    ) -> DeadLetter:
+        """The dead letter for *envelope*, not yet buried."""
+        return DeadLetter(
+            id=message_id(envelope),
+            body=envelope.body,
+            stage_or_actor=where,
+            reason=reason,
+            error=error,
+            traceback="" if error is None else render_traceback(error),
+            attempts=envelope.attempt,
+            at=self.ports.wall(),
+            replays=envelope.replays,
+        )
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep, count and report a dead letter."""
+        self.letters.append(letter)
+        self.counters["dead_letters"] += 1
+        if self.observers:
+            self.emit(MessageDied(letter))
+
+    def farewell(self, node: Any, ending: Any) -> None:
+        """A supervisor is gone: whoever watches or waits for it is told."""
+        self.nodes.pop(node.path, None)
+        if node.gone is not None:
+            node.gone.set()
+
+    async def quiet(self) -> None:
+        """Wait until no message between actors is held."""
+        while self.held:
+            self._quiet = trio.Event()
+            await self._quiet.wait()
+        self._quiet = None

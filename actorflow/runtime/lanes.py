@@ -1,0 +1,79 @@
+"""The user lane of a mailbox when priorities differ: a queue that looks like a deque.
+
+A mailbox begins with a plain `collections.deque` and changes to a `RankedQueue`
+when the first message of another priority arrives; the two are used alike.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from actorflow.core.envelope import Envelope
+
+__all__ = ["RankedQueue"]
+
+#: Every so many leases the oldest message goes first whatever its priority, so that
+#: a steady stream of urgent ones cannot starve the rest.
+OLDEST_EVERY = 8
+
+
+class RankedQueue:
+    """Lower priority first, first come first served within one; never starves.
+
+    Args:
+        waiting: What waits already, oldest first.
+    """
+
+    __slots__ = ("_arrivals", "_count", "_leases", "_levels", "_queues")
+
+    def __init__(self, waiting: Iterable[Envelope] = ()) -> None:
+        self._queues: dict[int, deque[Envelope]] = {}
+        self._levels: list[int] = []  # Priorities that have messages, in order.
+        self._arrivals = self._leases = self._count = 0
+        for envelope in waiting:
+            self.append(envelope)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Envelope]:
+        for level in self._levels:
+            yield from self._queues[level]
+
+    def __getitem__(self, index: int) -> Envelope:
+        assert index == 0, index  # Only the head is ever looked at.
+        return self._queues[self._next_level()][0]
+
+    def append(self, envelope: Envelope) -> None:
+        """Add behind the others of its priority."""
+        envelope.rank = self._arrivals = self._arrivals + 1
+        queue = self._queues.get(envelope.priority)
+        if queue is None:
+            queue = self._queues[envelope.priority] = deque()
+            insort(self._levels, envelope.priority)
+        queue.append(envelope)
+        self._count += 1
+
+    def popleft(self) -> Envelope:
+        """Remove the head, which `[0]` showed."""
+        level = self._next_level()
+        queue = self._queues[level]
+        envelope = queue.popleft()
+        if not queue:
+            del self._queues[level]
+            self._levels.remove(level)
+        self._leases += 1
+        self._count -= 1
+        return envelope
+
+    def drop_oldest(self) -> Envelope:
+        """Remove what arrived first."""
+        self._leases = self._leases // OLDEST_EVERY * OLDEST_EVERY + OLDEST_EVERY - 1
+        return self.popleft()
+
+    def _next_level(self) -> int:
+        if self._leases % OLDEST_EVERY == OLDEST_EVERY - 1:
+            return min(self._levels, key=lambda level: self._queues[level][0].rank)
+        return self._levels[0]

@@ -1,0 +1,154 @@
+"""Choose the next message and lease it: the one gate before every turn.
+
+Asked in this order: is the mailbox paused, is something due, is the message too
+late, is its key in use, do rate, breaker and bulkhead admit it. The answer is a
+lease, `None` (nothing now; a wake-up is arranged where one is needed), or `AGAIN`
+(a message was set aside or given up; look again after giving others their turn).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from actorflow.core.envelope import Envelope
+from actorflow.errors import CircuitOpenError, DeadlineExceeded
+from actorflow.policies.decision import Admit, Divert, Reject, Wait
+from actorflow.runtime.bodies import refresh_body
+from actorflow.runtime.cell import Cell
+from actorflow.runtime.mailbox import Mailbox
+
+__all__ = ["AGAIN", "give_back", "next_lease"]
+
+
+class _Again:
+    """The only value of its type; see the module."""
+
+
+AGAIN: Final = _Again()
+
+
+def next_lease(cell: Cell) -> Envelope | None | _Again:
+    """Lease the next message to *cell*, its attempt counted, or say why not."""
+    mailbox = cell.mailbox
+    if mailbox.paused:
+        return None
+    due = mailbox.due
+    lane: Any = due
+    if not due:
+        lane = mailbox.queue
+        if not lane or mailbox.waiting >= mailbox.max_waiting:
+            return None
+    envelope: Envelope = lane[0]
+    if _too_late(cell, envelope):
+        _take(mailbox, lane)
+        mailbox.failed += 1
+        mailbox.ledger.give_up(envelope, "expired", DeadlineExceeded(cell.path), mailbox.path)
+        return AGAIN
+    try:
+        if mailbox.key_of is not None and envelope.key is None:
+            if not _hold_key(mailbox, envelope, lane):
+                return AGAIN
+        if mailbox.gate is not None:
+            refused = _ask_gate(cell, envelope, lane)
+            if refused is not True:
+                return refused
+    except Exception as error:  # A key function of the user's; the message pays for it.
+        _take(mailbox, lane)
+        mailbox.failed += 1
+        mailbox.ledger.give_up(envelope, "failed", error, mailbox.path)
+        return AGAIN
+    _take(mailbox, lane)
+    envelope.attempt += 1
+    if envelope.attempt > 1:
+        refresh_body(envelope)
+    elif cell.chain is not None and cell.chain.budgeted:
+        cell.chain.first_lease()
+    cell.lease = envelope
+    if mailbox.idle and (mailbox.due or mailbox.queue):
+        mailbox.wake()  # Whoever gets past the gate tells the next one.
+    return envelope
+
+
+def _take(mailbox: Mailbox, lane: Any) -> None:
+    """Remove the head of *lane*, and tell whoever waits for the room it leaves."""
+    envelope = lane.popleft()
+    if lane is mailbox.due:
+        if not lane:
+            mailbox.look_again()
+        return
+    if envelope.attempt:
+        mailbox.limit -= 1  # A redelivery had brought its own place.
+    if mailbox.writers:
+        mailbox.room_made()
+
+
+def _too_late(cell: Cell, envelope: Envelope) -> bool:
+    mailbox = cell.mailbox
+    if envelope.deadline is None and not mailbox.dated:
+        return False
+    now = cell.kernel.now()
+    if envelope.deadline is not None and now >= envelope.deadline:
+        return True
+    allowed = cell.chain.deadline if mailbox.dated else None
+    return allowed is not None and now >= envelope.since + allowed
+
+
+def _hold_key(mailbox: Mailbox, envelope: Envelope, lane: Any) -> bool:
+    """Take the key of *envelope* for it; `False` if it now waits for another to give it up."""
+    assert mailbox.key_of is not None
+    key = mailbox.key_of(envelope.body)
+    followers = mailbox.held_keys.get(key)
+    if followers is not None:
+        _take(mailbox, lane)
+        followers.append(envelope)
+        mailbox.set_aside()
+        return False
+    mailbox.held_keys[key] = deque()
+    envelope.key = key
+    return True
+
+
+def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Any:
+    """`True` if admitted, the token then being the cell's; else what `next_lease` answers."""
+    mailbox, kernel = cell.mailbox, cell.kernel
+    now = kernel.now()
+    answer = mailbox.gate.ready(now, envelope.body, draining=kernel.draining)
+    match answer:
+        case Admit():
+            cell.token = mailbox.gate.take(now, envelope.body)
+            return True
+        case Wait(seconds, keyed):
+            if not keyed or seconds is None:
+                mailbox.reopen_in(seconds)
+                return None
+            _take(mailbox, lane)
+            mailbox.redeliver(envelope, seconds, "head")
+            mailbox.retried -= 1
+            return AGAIN
+        case Reject():
+            _take(mailbox, lane)
+            mailbox.failed += 1
+            error = CircuitOpenError(mailbox.path, answer.retry_in)
+            mailbox.ledger.give_up(envelope, "rejected", error, mailbox.path)
+            return AGAIN
+        case Divert(to):
+            _take(mailbox, lane)
+            mailbox.acked += 1
+            mailbox.ledger.divert(envelope, to)
+            return AGAIN
+    raise AssertionError(answer)
+
+
+def give_back(cell: Cell) -> None:
+    """Put the lease back in front: we ended the turn ourselves and no attempt is spent."""
+    envelope = cell.lease
+    assert envelope is not None
+    mailbox = cell.mailbox
+    envelope.attempt -= 1
+    cell.lease = None
+    cell.roll_back()
+    if cell.token is not None:
+        mailbox.gate.record(cell.kernel.now(), cell.token, None)
+        cell.token = None
+    mailbox.put_due(envelope, front=True)

@@ -1,0 +1,134 @@
+"""One incarnation from its start to its end, in one task.
+
+    begin ──► on_start ──► (parked) ──► laps ──► on_stop ──► the supervisor is told
+
+An idle actor that has never had a message is one parked task and no scope. Whatever
+happens, the supervisor hears of the end, and nothing raised in here reaches the
+nursery, except a cancellation that is not ours.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import trio
+
+from actorflow.core.envelope import Envelope
+from actorflow.core.events import ActorStarted
+from actorflow.runtime.burst import RETURNED, SUSPENDED
+from actorflow.runtime.cell import CURRENT, Cell, Ending
+from actorflow.runtime.commit import commit_start
+from actorflow.runtime.drive import classify, drive
+from actorflow.runtime.loop import laps
+from actorflow.runtime.settle import make_room, targets_of
+
+__all__ = ["START_SECONDS", "live"]
+
+#: Longest time `on_start` may take before it counts as failed, in seconds.
+START_SECONDS = 60.0
+
+
+@trio.lowlevel.enable_ki_protection
+async def live(cell: Cell) -> None:
+    """Run one incarnation. Ctrl-C goes to the main task, never into a handler."""
+    ending = Ending("stopped")
+    cell.task = trio.lowlevel.current_task()
+    CURRENT.set(cell)
+    mailbox = cell.mailbox
+    try:
+        try:
+            cell.behaviour.begin(cell)
+            starter = cell.behaviour.starter(cell)
+            failure = None if starter is None else await _start(cell, starter)
+        except Exception as error:
+            failure = Ending("crash", error)
+        if cell.killed:
+            failure = Ending("stopped")
+        if failure is not None:
+            ending = failure
+            return
+        mailbox.readers.append(cell)
+        if cell.kernel.observers:
+            cell.kernel.emit(ActorStarted(cell.path, cell.incarnation))
+        cell.parent.child_started(cell)
+        if not (cell.alert or mailbox.queue or mailbox.due or mailbox.capacity == 0):
+            mailbox.idle.append(cell)
+            await trio.lowlevel.wait_task_rescheduled(cell.unpark)
+        ending = await _work(cell)
+        stopper = cell.behaviour.stopper(cell)
+        if stopper is not None:
+            await _stop(cell, stopper, ending)
+    finally:
+        if cell in mailbox.readers:
+            mailbox.readers.remove(cell)
+        cell.task = cell.scope = None
+        cell.parent.child_ended(cell, ending)
+
+
+async def _work(cell: Cell) -> Ending:
+    """Take turns; with a nursery for the actor's own children once it wants one."""
+    ending = await laps(cell)
+    if ending is not None:
+        return ending
+    cell.nested = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cell.children.serve)
+        for newborn in cell.spawning or ():
+            cell.children.adopt(newborn.spec, newborn)
+        cell.spawning = None
+        ending = await laps(cell)
+        assert ending is not None
+        cell.children.ask_to_stop(math.inf if cell.stop_by is None else cell.stop_by)
+    cell.children.finish_children()
+    cell.children, cell.nested = None, False
+    return ending
+
+
+async def _start(cell: Cell, starter: Any) -> Ending | None:
+    """`on_start`: a turn without a message; an `Ending` if it failed."""
+    error = await _hook(cell, starter, START_SECONDS, commit=True)
+    return None if error is None else Ending("crash", error)
+
+
+async def _stop(cell: Cell, stopper: Any, ending: Ending) -> None:
+    """`on_stop`, shielded, with the time its end was given; what it raises is reported."""
+    now = cell.kernel.now()
+    seconds = cell.shutdown
+    if cell.stop_by is not None:
+        seconds = min(seconds, max(0.0, cell.stop_by - now))
+    cell.killed = cell.timed_out = False
+    error = await _hook(cell, stopper, seconds, commit=False)
+    if error is not None:
+        cell.kernel.report(cell.path, "on_stop", error)
+
+
+async def _hook(cell: Cell, hook: Any, seconds: float, *, commit: bool) -> BaseException | None:
+    """Run `on_start` or `on_stop` like a turn; answers what it failed with."""
+    envelope = cell.lease = Envelope(None, f"start-{cell.incarnation}")
+    cell.turn = cell.turn_type(cell, envelope)
+    timeout, cell.timeout = cell.timeout, seconds
+    error: BaseException | None = None
+    try:
+        with trio.CancelScope() as cell.scope:
+            if cell.killed:
+                cell.scope.cancel()
+            try:
+                coroutine = hook(cell.turn)
+                try:
+                    trap = coroutine.send(None)
+                except StopIteration:
+                    pass
+                else:
+                    await drive(coroutine, trap, cell, envelope)
+            except BaseException as raised:
+                error = classify(cell, raised) or raised
+            if error is None and commit:
+                error = await make_room(cell, targets_of(cell))
+    finally:
+        cell.scope, cell.timeout, cell.timed_out = None, timeout, False
+    if error is None and commit:
+        commit_start(cell)
+    cell.lease = None
+    cell.roll_back()
+    return error

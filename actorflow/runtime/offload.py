@@ -1,0 +1,132 @@
+"""Work that would hold the loop: threads, which cannot be killed, and processes, which can.
+
+A thread that runs on after its timeout is *stuck*: it is shown, its worker stays
+taken, and no other attempt of its message begins before it has ended. A worker
+process that dies is one failed attempt and a crash of its actor, nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from actorflow.core.envelope import message_id
+from actorflow.core.events import ThreadStuck
+from actorflow.errors import MissingExtra, WorkerDied
+from actorflow.runtime.cell import Cell
+from actorflow.runtime.kernel import Kernel
+
+__all__ = ["StuckThread", "in_process", "in_thread", "wait_for_stuck"]
+
+logger = logging.getLogger("actorflow")
+
+#: Threads of one actor or stage beyond its workers, for `ctx.to_thread` inside nurseries.
+THREADS_PER_MAILBOX = 64
+
+#: How long an idle worker process is kept, in seconds.
+PROCESS_IDLE_SECONDS = 60.0
+
+
+class StuckThread:
+    """One call in a thread, and whether it has ended."""
+
+    __slots__ = ("_args", "_fn", "_token", "ended", "finished")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._fn = fn
+        self._args = args
+        self._token = trio.lowlevel.current_trio_token()
+        self.finished = False
+        self.ended = trio.Event()
+
+    def run(self) -> Any:
+        try:
+            return self._fn(*self._args)
+        finally:
+            self.finished = True
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self.ended.set)
+
+
+async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: bool = False) -> Any:
+    """Run ``fn(*args)`` in a thread of this actor's or stage's own limit.
+
+    Cancelled, it leaves the thread behind and marks the cell: unless *abandon*, the turn
+    is settled only after the thread has ended.
+    """
+    kernel = cell.kernel
+    limiter = kernel.limiters.get(cell.mailbox.path)
+    if limiter is None:
+        limiter = trio.CapacityLimiter(THREADS_PER_MAILBOX)
+        kernel.limiters[cell.mailbox.path] = limiter
+    job = StuckThread(fn, args)
+    try:
+        return await trio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=limiter)
+    except trio.Cancelled:
+        if not job.finished and not abandon:
+            cell.stuck = job
+        raise
+
+
+async def wait_for_stuck(cell: Cell) -> None:
+    """Show the thread that outlived its turn and wait until it has ended."""
+    job: StuckThread = cell.stuck
+    kernel = cell.kernel
+    assert cell.lease is not None
+    kernel.counters["stuck_threads"] += 1
+    kernel.emit(ThreadStuck(cell.path, message_id(cell.lease)))
+    logger.warning("%s: a thread runs on after its timeout; its worker waits for it", cell.path)
+    await job.ended.wait()
+    kernel.counters["stuck_threads"] -= 1
+    cell.stuck = None
+
+
+async def in_process(cell: Cell, fn: Callable[..., Any], *args: Any) -> Any:
+    """Run ``fn(*args)`` in a worker process; cancelled, the process is killed.
+
+    Raises:
+        WorkerDied: The process ended without an answer.
+        MissingExtra: trio-parallel is not installed.
+    """
+    trio_parallel = _load_trio_parallel()
+    context = await _processes(cell.kernel)
+    limiter = cell.kernel.limiters.get("processes")
+    if limiter is None:
+        limiter = trio.CapacityLimiter(THREADS_PER_MAILBOX)
+        cell.kernel.limiters["processes"] = limiter
+    try:
+        return await context.run_sync(fn, *args, kill_on_cancel=True, limiter=limiter)
+    except trio_parallel.BrokenWorkerError as error:
+        raise WorkerDied(cell.path, str(error) or type(error).__name__) from error
+
+
+async def _processes(kernel: Kernel) -> Any:
+    """The system's worker processes, started when first needed."""
+    if kernel.processes is None:
+        opening = kernel.processes = trio.Event()
+        kernel.processes_ready = None
+        kernel.processes_ready = await kernel.services.start(_host_processes)
+        opening.set()
+    await kernel.processes.wait()
+    return kernel.processes_ready
+
+
+async def _host_processes(task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+    trio_parallel = _load_trio_parallel()
+    async with trio_parallel.open_worker_context(
+        idle_timeout=PROCESS_IDLE_SECONDS, grace_period=1.0
+    ) as context:
+        task_status.started(context)
+        await trio.sleep_forever()
+
+
+def _load_trio_parallel() -> Any:
+    try:
+        import trio_parallel
+    except ImportError as error:
+        raise MissingExtra("runs_in='process'", "trio-parallel", "process") from error
+    return trio_parallel

@@ -1,0 +1,122 @@
+"""Between the handler's end and the commit: wait for room, ask the policies, decide.
+
+A turn commits when each of its targets has room for one message. Meanwhile nothing
+has happened yet, so a stop here simply gives the message back. Blocked commits form
+a graph of waits; one that no running actor could ever untie is broken by letting
+the commit that closed it go above the capacity.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from actorflow.errors import MailboxFull, MessageFailed, WorkerDied
+from actorflow.policies.decision import Quarantine, Restart, Stop
+from actorflow.runtime.cell import Cell, Ending
+from actorflow.runtime.commit import commit_failure, commit_value
+from actorflow.runtime.effects import Effects
+from actorflow.runtime.mailbox import Mailbox
+from actorflow.runtime.offload import wait_for_stuck
+
+__all__ = ["make_room", "settle", "targets_of"]
+
+#: A commit that waits for several mailboxes goes ahead after this long, in seconds.
+SEVERAL_WAIT_SECONDS = 1.0
+
+
+async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending | None:
+    """Finish the turn that ended with *value* or *error*; an `Ending` ends the incarnation."""
+    if cell.stuck is not None:
+        await wait_for_stuck(cell)
+    if error is None:
+        error = await make_room(cell, targets_of(cell))
+        if error is None:
+            commit_value(cell, value)
+            return None
+    crashed = (
+        not isinstance(error, Exception)
+        or isinstance(error, WorkerDied)
+        or isinstance(error, cell.crash_on)
+    )
+    decision = _decide(cell, error, crashed)
+    if isinstance(decision, Restart):
+        crashed = True
+        decision = _decide(cell, error, crashed)
+    commit_failure(cell, decision, error)
+    if crashed:
+        return Ending("crash", error, in_turn=True)
+    return Ending("normal") if isinstance(decision, Stop) else None
+
+
+def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
+    envelope = cell.lease
+    assert envelope is not None
+    if cell.chain is None or isinstance(error, MessageFailed):
+        return Quarantine("failed")
+    kernel = cell.kernel
+    age = kernel.now() - envelope.since if cell.mailbox.dated else 0.0
+    return cell.chain.decide(
+        envelope.attempt, error, crashed=crashed, age=age, draw=kernel.ports.draw()
+    )
+
+
+def targets_of(cell: Cell) -> list[Mailbox]:
+    """The mailboxes this turn's commit will put into and may have to wait for."""
+    effects: Effects | None = None if cell.turn is None else cell.turn.effects
+    targets: list[Mailbox] = []
+    if cell.target is not None and (effects is None or not effects.skipped or effects.emits):
+        targets.append(cell.target)
+    if effects is not None:
+        for target, _, delay in effects.sends:
+            if target is not cell and delay <= 0 and target.mailbox not in targets:
+                targets.append(target.mailbox)
+    return targets
+
+
+async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
+    """Wait until each of *targets* has room for one; answers an error if one refuses."""
+    for mailbox in targets:
+        if mailbox.overflow == "fail" and mailbox.free() <= 0 and not mailbox.closed:
+            return MailboxFull(mailbox.path, mailbox.capacity)
+    granted: Mailbox | None = None
+    while True:
+        full = next((each for each in targets if each is not granted and not each.has_room()), None)
+        if full is None:
+            return None
+        if granted is not None:
+            granted.room_made()  # Nothing is held while waiting for something else.
+        if _hopeless(cell, full):
+            return None
+        cell.blocked = full
+        try:
+            if len(targets) == 1:
+                await full.wait_for_room()
+            else:
+                with trio.move_on_after(SEVERAL_WAIT_SECONDS) as patience:
+                    await full.wait_for_room()
+                if patience.cancelled_caught:
+                    return None
+        finally:
+            cell.blocked = None
+        granted = full
+
+
+def _hopeless(cell: Cell, mailbox: Mailbox) -> bool:
+    """Whether no reader that *cell* would wait for, directly or through others, can move."""
+    seen = {mailbox}
+    frontier = [mailbox]
+    while frontier:
+        readers = frontier.pop().readers
+        if not readers:
+            return False  # Read from outside, by somebody who is not waiting for us.
+        for reader in readers:
+            if reader is cell:
+                continue
+            if reader.blocked is None:
+                return False
+            if reader.blocked not in seen:
+                seen.add(reader.blocked)
+                frontier.append(reader.blocked)
+    return True

@@ -1,0 +1,135 @@
+"""Timers of an actor: messages to itself at later times. They are messages like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actorflow.core.envelope import Envelope
+from actorflow.options import positive, seconds
+from actorflow.runtime.cell import Cell
+from actorflow.runtime.due import Entry
+from actorflow.runtime.effects import Effects
+
+__all__ = ["Timers", "stop_timers"]
+
+#: A cell with this many timers looks for spent ones when it starts another.
+SWEEP_FROM = 32
+
+
+class Timer:
+    """A running timer of one cell."""
+
+    __slots__ = ("cell", "entry", "every", "key", "message", "tick")
+
+    def __init__(self, cell: Cell, key: Any, message: Any, every: float | None) -> None:
+        self.cell = cell
+        self.key = key
+        self.message = message
+        self.every = every
+        self.entry: Entry | None = None
+        self.tick: Envelope | None = None
+
+    def waits(self) -> bool:
+        """Whether the last tick is still in the mailbox, never leased."""
+        due = self.cell.mailbox.due
+        return self.tick is not None and self.tick.attempt == 0 and due is not None
+
+
+class Timers:
+    """The timers of one actor, seen from one of its turns.
+
+    Args:
+        cell: The actor.
+        note: How to have something done when the turn commits.
+        effects: What the turn has asked for so far.
+    """
+
+    __slots__ = ("_cell", "_effects", "_note")
+
+    def __init__(self, cell: Cell, note: Callable[..., None], effects: Effects | None) -> None:
+        self._cell = cell
+        self._note = note
+        self._effects = effects
+
+    def start(self, key: Any, delay: float, message: Any, *, every: float | None = None) -> None:
+        """Send *message* to this actor in *delay* seconds, then every *every* seconds.
+
+        A timer of the same key is replaced. A tick that comes while the one before it has
+        not been handled is left out.
+        """
+        seconds(f"timer {key!r} delay", delay)
+        if every is not None:
+            positive(f"timer {key!r} every", every)
+        self._note(_start, key, delay, message, every)
+
+    def cancel(self, key: Any) -> None:
+        """Stop the timer; unknown keys change nothing. A tick not yet handled is taken back."""
+        self._note(_cancel, key)
+
+    def active(self, key: Any) -> bool:
+        """Whether the timer will still fire, counting what this turn has asked for."""
+        timer = None if self._cell.timers is None else self._cell.timers.get(key)
+        running = timer is not None and timer.entry is not None
+        for op, args in self._effects.ops if self._effects is not None else ():
+            if op in (_start, _cancel) and args[1] == key:
+                running = op is _start
+        return running
+
+
+def _start(cell: Cell, key: Any, delay: float, message: Any, every: float | None) -> None:
+    _cancel(cell, key)
+    if cell.timers is None:
+        cell.timers = {}
+    elif len(cell.timers) >= SWEEP_FROM:
+        _sweep(cell.timers)
+    timer = cell.timers[key] = Timer(cell, key, message, every)
+    timer.entry = cell.kernel.heap.at(cell.kernel.now() + delay, _fire, timer)
+
+
+def _cancel(cell: Cell, key: Any) -> None:
+    timer = None if cell.timers is None else cell.timers.pop(key, None)
+    if timer is None:
+        return
+    if timer.entry is not None:
+        cell.kernel.heap.settle(timer.entry)
+    mailbox = cell.mailbox
+    if timer.waits() and mailbox.due is not None and timer.tick in mailbox.due:
+        mailbox.due.remove(timer.tick)
+        mailbox.acked += 1
+        mailbox.look_again()
+        cell.kernel.acknowledge(timer.tick)
+
+
+def _fire(timer: Timer) -> None:
+    cell = timer.cell
+    kernel, mailbox = cell.kernel, cell.mailbox
+    if not timer.waits():
+        timer.tick = Envelope(timer.message, next(kernel.ids))
+        timer.tick.sender = cell
+        kernel.held += 1
+        mailbox.accepted += 1
+        mailbox.put_due(timer.tick)
+    else:
+        kernel.counters["timer_ticks_left_out"] += 1
+    if timer.every is None:
+        timer.entry = None
+        return
+    assert timer.entry is not None
+    now = kernel.now()
+    when = timer.entry[0] + timer.every  # A fixed rate, so that it does not drift.
+    if when <= now:  # Ticks that were missed are left out, not made up for.
+        when = now + timer.every - (now - when) % timer.every
+    timer.entry = kernel.heap.at(when, _fire, timer)
+
+
+def _sweep(timers: dict[Any, Timer]) -> None:
+    """Forget fired one-shot timers whose tick has been handled."""
+    for key in [key for key, timer in timers.items() if timer.entry is None and not timer.waits()]:
+        del timers[key]
+
+
+def stop_timers(cell: Cell) -> None:
+    """End all timers of a cell that has ended for good."""
+    for key in list(cell.timers or ()):
+        _cancel(cell, key)

@@ -1,0 +1,292 @@
+"""What a handler has in its hands: `ctx`, one turn's view of its actor.
+
+Nothing a turn asks for happens at once. Sends, timers, watches, spawns, stash and
+stop are noted as *effects* and take effect together when the turn commits, or not
+at all. Only an ask leaves at once. A turn that asked for nothing has no effects
+object, which is how the commit knows it has nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from actorflow.core.envelope import Envelope, child, message_id
+from actorflow.errors import AskCycle, MessageFailed, OutboxFull, TurnEnded, UsageError
+from actorflow.options import seconds
+from actorflow.runtime.cell import Cell, turn_here
+from actorflow.runtime.effects import MAX_EMITS, Effects, unstash, unwatch, watch
+from actorflow.runtime.offload import in_process, in_thread
+from actorflow.runtime.ref import ActorRef, ask_with, ref_to
+from actorflow.runtime.timers import Timers
+
+__all__ = ["Turn", "current_turn"]
+
+class Turn:
+    """One turn of an actor or stage; handlers know it as ``ctx``. It ends with its turn.
+
+    Raises:
+        TurnEnded: From every verb, once the turn has ended.
+    """
+
+    __slots__ = ("_asks", "_cell", "_envelope", "effects")
+
+    def __init__(self, cell: Cell, envelope: Envelope) -> None:
+        self._cell: Cell | None = cell
+        self._envelope = envelope
+        self._asks = 0
+        self.effects: Effects | None = None
+
+    def _live(self) -> Cell:
+        if self._cell is None:
+            raise TurnEnded(f"message {message_id(self._envelope)}")
+        return self._cell
+
+    def _wanted(self) -> Effects:
+        if self._cell is None:
+            raise TurnEnded(f"message {message_id(self._envelope)}")
+        if self.effects is None:
+            self.effects = Effects()
+        return self.effects
+
+    # Facts ----------------------------------------------------------------------------
+
+    @property
+    def self(self) -> ActorRef[Any]:
+        """The actor's own ref."""
+        return ref_to(self._live())
+
+    @property
+    def sender(self) -> ActorRef[Any] | None:
+        """Who sent the message, if an actor did."""
+        sender = self._envelope.sender
+        return None if sender is None else ref_to(sender)
+
+    @property
+    def message_id(self) -> str:
+        """Id of the message: the same on every attempt."""
+        return message_id(self._envelope)
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is; the first is 1."""
+        return self._envelope.attempt
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What was attached to the message that started it all; read only."""
+        return MappingProxyType(self._envelope.headers or {})
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Facts that travel with the item; changes go on with it when the turn commits."""
+        effects = self._wanted()
+        if effects.metadata is None:
+            effects.metadata = dict(self._envelope.headers or {})
+        return effects.metadata
+
+    @property
+    def deadline(self) -> float | None:
+        """When the message is too late, on trio's clock, or `None`."""
+        return self._envelope.deadline
+
+    @property
+    def emitted(self) -> int:
+        """How many values earlier attempts of this generator have sent on."""
+        return self._envelope.emitted
+
+    @property
+    def deps(self) -> Any:
+        """What the run was given as ``deps=``."""
+        return getattr(self._live().mailbox.ledger, "deps", None)
+
+    def cancelled(self) -> bool:
+        """Whether this turn has been cancelled; for handlers that run in threads."""
+        cell = self._cell
+        return cell is None or cell.killed or cell.timed_out
+
+    def idempotency_key(self, name: str) -> str:
+        """A key for an effect outside: the same on every attempt of this message here."""
+        cell = self._live()
+        return f"{cell.kernel.name}:{self.message_id}:{cell.mailbox.path}:{name}"
+
+    # Messages -------------------------------------------------------------------------
+
+    def tell(
+        self,
+        ref: ActorRef[Any],
+        message: Any,
+        *,
+        delay: float | None = None,
+        priority: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send *message* when the turn commits, *delay* seconds after that.
+
+        Args:
+            ref: Whom to.
+            message: What to send.
+            delay: Seconds to wait after the commit.
+            priority: Lower first; the priority of the message being handled by default.
+            headers: Added to the inherited ones.
+
+        Raises:
+            OutboxFull: The turn has sent as much as a turn may.
+        """
+        effects = self._wanted()
+        if len(effects.sends) >= MAX_EMITS:
+            raise OutboxFull(self._live().path, MAX_EMITS)
+        envelope = child(self._envelope, message, len(effects.sends) + self._asks)
+        envelope.sender = self._cell
+        if priority is not None:
+            envelope.priority = priority
+        if headers:
+            envelope.headers = {**(envelope.headers or {}), **headers}
+        wait = 0.0 if delay is None else seconds("ctx.tell() delay", delay)
+        effects.sends.append((ref.cell, envelope, wait))
+
+    async def ask(self, ref: ActorRef[Any], message: Any, *, timeout: float = 5.0) -> Any:
+        """Send *message* now and wait for the answer.
+
+        Raises:
+            AskCycle: The actor asked waits, directly or through others, for this one.
+            AskTimeout: No answer in time.
+            AskFailed: The message was given up; the handler's error is the cause.
+            ActorStopped: The actor has ended for good.
+        """
+        cell = self._live()
+        target = ref.cell
+        seconds("ctx.ask() timeout", timeout, zero=False)
+        _refuse_cycle(cell, target)
+        sent = len(self.effects.sends) if self.effects is not None else 0
+        envelope = child(self._envelope, message, sent + self._asks)
+        envelope.sender = cell
+        self._asks += 1
+        if cell.asking is None:
+            cell.asking = []
+        cell.asking.append(target)
+        try:
+            return await ask_with(target, target.mailbox, envelope, timeout)
+        finally:
+            cell.asking.remove(target)
+
+    def reply(self, value: Any) -> None:
+        """Answer the ask with *value* instead of what the handler returns."""
+        self._wanted().answer = value
+
+    def emit(self, value: Any) -> None:
+        """Send *value* on to the next stage when the turn commits.
+
+        Raises:
+            OutboxFull: The turn has emitted as much as a turn may.
+        """
+        effects = self._wanted()
+        if len(effects.emits) >= MAX_EMITS:
+            raise OutboxFull(self._live().path, MAX_EMITS)
+        effects.emits.append(value)
+
+    def skip(self) -> None:
+        """Send nothing on: what the handler returns is dropped and the item counts as skipped."""
+        self._wanted().skipped = True
+
+    def fail(self, reason: str) -> NoReturn:
+        """Give the message up at once; it is not tried again."""
+        raise MessageFailed(self._live().path, reason)
+
+    # The actor ------------------------------------------------------------------------
+
+    def spawn(self, actor: Any, *, name: str | None = None, **options: Any) -> ActorRef[Any]:
+        """A child of this actor, started when the turn commits; it ends with this actor.
+
+        Args:
+            actor: An `Actor` class or instance, a `Supervisor`, or a `ChildSpec`.
+            name: Last part of its path; the class name and a number by default.
+            **options: As in `ActorSystem.spawn`.
+        """
+        cell = self._live()
+        newborn = cell.kernel.births(cell, actor, name, options)
+        self._wanted().newborn.append(newborn)
+        return ref_to(newborn)
+
+    def watch(self, ref: ActorRef[Any]) -> None:
+        """Get one `Down` when the actor behind *ref* has ended for good, or at once if it has."""
+        self._own_mailbox("watch()")
+        self.note(watch, ref.cell)
+
+    def unwatch(self, ref: ActorRef[Any]) -> None:
+        """Take a `watch` back."""
+        self.note(unwatch, ref.cell)
+
+    def stash(self) -> None:
+        """Put the message aside until `unstash_all`; it counts as held and keeps its place."""
+        self._own_mailbox("stash()")
+        cell = self._live()
+        if cell.mailbox.waiting >= cell.mailbox.max_waiting:
+            raise OutboxFull(cell.path, cell.mailbox.max_waiting)
+        self._wanted().stashed = True
+
+    def unstash_all(self) -> None:
+        """Put all stashed messages back in front, in their order."""
+        self._own_mailbox("unstash_all()")
+        self.note(unstash)
+
+    def stop(self) -> None:
+        """End this actor after this turn."""
+        self._own_mailbox("stop()")
+        self._wanted().stops = True
+
+    @property
+    def timers(self) -> Timers:
+        """Messages to this actor at later times."""
+        self._own_mailbox("timers")
+        return Timers(self._live(), self.note, self.effects)
+
+    def _own_mailbox(self, verb: str) -> None:
+        if self._live().target is not None:
+            raise UsageError(f"{verb} is for actors; a stage's workers share their mailbox")
+
+    def note(self, op: Callable[..., None], *args: Any) -> None:
+        """Do ``op(cell, *args)`` when the turn commits; for the runtime."""
+        self._wanted().ops.append((op, (self._cell, *args)))
+
+    # Elsewhere ------------------------------------------------------------------------
+
+    async def to_thread(self, fn: Callable[..., Any], *args: Any, abandon: bool = False) -> Any:
+        """Run ``fn(*args)`` in a thread; *abandon* lets it run on after a timeout unwatched."""
+        return await in_thread(self._live(), fn, *args, abandon=abandon)
+
+    async def to_process(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Run ``fn(*args)`` in a worker process, which is killed at a timeout."""
+        return await in_process(self._live(), fn, *args)
+
+    def close(self) -> None:
+        """The turn has ended; for the runtime."""
+        self._cell = None
+
+
+def current_turn() -> Turn:
+    """The turn that the running code works for, for code too deep to be handed ``ctx``.
+
+    Raises:
+        UsageError: There is none: the code runs outside a handler.
+    """
+    turn: Turn | None = turn_here()
+    if turn is None:
+        raise UsageError("current_turn() is for code that a handler runs; there is no turn here")
+    return turn
+
+
+def _refuse_cycle(cell: Cell, target: Cell) -> None:
+    """Raise `AskCycle` if *target* waits, directly or through others, for *cell*."""
+    paths = [cell.path]
+    seen = {target}
+    frontier = [(target, [*paths, target.path])]
+    while frontier:
+        here, way = frontier.pop()
+        if here is cell:
+            raise AskCycle(way)
+        for further in here.asking or ():
+            if further not in seen or further is cell:
+                seen.add(further)
+                frontier.append((further, [*way, further.path]))

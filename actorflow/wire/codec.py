@@ -1,0 +1,291 @@
+"""Turn values into bytes and back, exactly; take any bytes at all without harm.
+
+    value ──► Packer, `_Writer.write` for what msgpack does not know ──► bytes
+    bytes ──► unpackb, `_Reader` for ext, lists and maps ──► value of the same types
+
+What msgpack lacks is written in one of two ways:
+
+    scalar      ext(code, payload)            payload by `scalars`, never msgpack
+    container   [ext(mark, name), *inside]    the mark comes first in an ordinary array
+
+So msgpack sees every nesting as its own arrays and maps and keeps its own stack for
+them. No hook ever unpacks: a bomb of ext inside ext is one ext with a long payload.
+
+Both ways run at the speed of C for plain bodies. Whether an answer needs a closer
+look is told by the bytes: no byte that could begin an ext or bin means that no hook
+ran and no bytearray slipped in; few that could begin a list or map mean it is shallow.
+Where a failure happened is found by doing it again slowly, only when it failed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
+from msgpack.exceptions import ExtraData
+
+from actorflow.errors import DecodeError, EncodeError
+from actorflow.wire.frozen import LEAVES
+from actorflow.wire.place import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    first_fault,
+    is_sound,
+    read_fields,
+    refusal,
+    told,
+)
+from actorflow.wire.reader import (
+    FROZENSET,
+    INSTANCE,
+    REFERENCE,
+    SET,
+    TUPLE,
+    RawExt,
+    RawMap,
+    Reader,
+    locate,
+    read_map,
+    split_mark,
+)
+from actorflow.wire.registry import REGISTRY
+from actorflow.wire.scalars import SCALARS
+
+__all__ = ["MAX_BYTES", "decode", "encode", "tags"]
+
+MAX_BYTES = 1_048_576
+"""Most bytes `decode` takes unless told otherwise; a megabyte of small ints is ten of objects."""
+
+_MARKS = {
+    tuple: ExtType(TUPLE, b""),
+    set: ExtType(SET, b""),
+    frozenset: ExtType(FROZENSET, b""),
+}
+_SORTABLE = {str, bytes, int, uuid.UUID, datetime.date, datetime.timedelta}  # Total orders only.
+
+_MAY_BEGIN_EXT = bytes([*range(0xC4, 0xCA), *range(0xD4, 0xD9)])  # bin, ext, fixext
+_MAY_NEST = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])  # fixmap, fixarray, array, map
+_LONG = 16_384  # Bytes from which on walking the value is cheaper than searching them.
+
+
+def encode(value: object, *, max_bytes: int | None = None) -> bytes:
+    """Write *value* as msgpack that `decode` turns into an equal value of the same types.
+
+    Raises:
+        EncodeError: Something in it cannot be written, it contains itself or is nested
+            too deep; the text names the place. Or more than *max_bytes* came out.
+    """
+    try:
+        data: bytes = Packer(default=_Writer().write, strict_types=True).pack(value)
+    except Exception as error:
+        raise _fault(value, told(error)) from error
+    if (
+        type(value) not in LEAVES
+        and (_may_hold_ext(data) or _may_be_deep(data))
+        and not is_sound(value)
+    ):
+        raise _fault(value, "changed while it was written")
+    if max_bytes is not None and len(data) > max_bytes:
+        raise EncodeError(f"{len(data)} bytes, more than max_bytes={max_bytes}", "body")
+    return data
+
+
+def decode(
+    data: bytes | bytearray | memoryview,
+    *,
+    max_bytes: int | None = MAX_BYTES,
+    resolve: Callable[[str], Any] | None = None,
+) -> Any:
+    """Read what `encode` wrote.
+
+    Args:
+        data: The bytes; they may come from anybody.
+        max_bytes: Most bytes taken, checked before anything is read; None for any number.
+        resolve: Makes references from their paths, instead of the registered way.
+
+    Raises:
+        DecodeError: The bytes are not what `encode` writes, hold a tag nobody has, or a
+            constructor refused them (then it is the cause). The text names the place.
+    """
+    if type(data) is not bytes:
+        data = _as_bytes(data, max_bytes)
+    if max_bytes is not None and len(data) > max_bytes:
+        raise DecodeError(f"{len(data)} bytes, more than max_bytes={max_bytes}", "body")
+    try:
+        return _read(data, resolve)
+    except Exception as error:
+        found = _damage(data, resolve, error)
+        raise found from found.__cause__
+
+
+def tags(data: bytes, *, max_bytes: int | None = MAX_BYTES) -> frozenset[str]:
+    """Tags of all instances in the bytes, found without making one.
+
+    So bytes whose class is not imported can be told from damaged ones, and kept.
+
+    Raises:
+        DecodeError: The bytes are too many or not msgpack.
+    """
+    found = set()
+
+    def note(code: int, payload: bytes) -> None:
+        if code == INSTANCE:
+            found.add(split_mark(payload)[0])
+
+    if max_bytes is not None and len(data) > max_bytes:
+        raise DecodeError(f"{len(data)} bytes, more than max_bytes={max_bytes}", "body")
+    try:
+        _unpack(data, ext_hook=note, object_pairs_hook=len)
+    except Exception as error:
+        raise DecodeError(_diagnosis(error), "body") from error
+    return frozenset(found)
+
+
+class _Writer:
+    """Writes for msgpack what it does not know; one for each encoding."""
+
+    orders: dict[int, tuple[object, list[Any]]] | None = None
+
+    def write(self, value: Any) -> Any:
+        cls = type(value)
+        if cls is tuple:
+            return [_MARKS[tuple], *value]
+        if cls in REGISTRY.by_class:
+            fields = read_fields(value)
+            entry = REGISTRY.by_class[cls]
+            return [_instance_mark(entry.tag, entry.version), fields]
+        if cls in SCALARS:
+            scalar = SCALARS[cls]
+            return ExtType(scalar.code, scalar.write(value))
+        if cls is set or cls is frozenset:
+            return [_MARKS[cls], *self._in_order(value)]
+        if cls in REGISTRY.references:
+            reference = REGISTRY.references[cls]
+            return ExtType(REFERENCE, f"{reference.tag}\n{reference.to_path(value)}".encode())
+        raise EncodeError(refusal(value))
+
+    def _in_order(self, members: set[Any] | frozenset[Any]) -> list[Any]:
+        """The members in an order that does not depend on how they got in."""
+        if len(members) < 2:
+            return list(members)
+        kinds = set(map(type, members))
+        if len(kinds) == 1 and kinds <= _SORTABLE:
+            return sorted(members)
+        # Sorting by bytes packs members once more; without memory, sets in sets double it.
+        self.orders = self.orders or {}
+        if id(members) not in self.orders:
+            pack = Packer(default=self.write, strict_types=True).pack
+            self.orders[id(members)] = (members, sorted(members, key=pack))
+        return self.orders[id(members)][1]
+
+
+@functools.cache
+def _instance_mark(tag: str, version: int) -> Any:
+    return ExtType(INSTANCE, f"{version}:{tag}".encode())
+
+
+def _fault(value: object, otherwise: str) -> EncodeError:
+    place, detail = first_fault(value, _write_leaf) or ("", otherwise)
+    return EncodeError(detail, "body" + place)
+
+
+def _write_leaf(value: object) -> None:
+    try:
+        Packer(default=_Writer().write, strict_types=True).pack(value)
+    except EncodeError:
+        raise
+    except UnicodeEncodeError as error:
+        detail = f"half a surrogate pair in text, at character {error.start}"
+        raise EncodeError(f"{detail}; encode it with errors='replace'") from error
+    except Exception as error:
+        raise EncodeError(f"cannot write {type(value).__name__}: {told(error)}") from error
+
+
+def _read(data: bytes, resolve: Callable[[str], Any] | None) -> Any:
+    if _may_hold_ext(data):
+        reader = Reader(resolve)
+        value = _unpack(
+            data, ext_hook=reader.ext, list_hook=reader.array, object_pairs_hook=read_map
+        )
+        if reader.open_marks:
+            raise DecodeError("a mark stands where none may")
+    else:
+        value = unpackb(data, object_pairs_hook=read_map, strict_map_key=False)
+    if _may_be_deep(data) and type(value) not in LEAVES and not is_sound(value, strangers=True):
+        raise DecodeError(TOO_DEEP)
+    return value
+
+
+def _unpack(data: bytes, **hooks: Any) -> Any:
+    if len(data) > _LONG:
+        _skim(data)
+    return unpackb(data, strict_map_key=False, timestamp=3, **hooks)
+
+
+def _skim(data: bytes) -> None:
+    """Go over the bytes without making anything, to see whether they are whole.
+
+    msgpack before 1.2 makes room for what an array claims to hold before it holds it:
+    nested claims in 1 MiB took 8 GiB and 2 s. Here they end in `OutOfData`.
+    """
+    unpacker = Unpacker(max_buffer_size=len(data))
+    unpacker.feed(data)
+    unpacker.skip()
+
+
+def _damage(data: bytes, resolve: Callable[[str], Any] | None, error: Exception) -> DecodeError:
+    """What to raise for *error*: with the place, if a second reading comes to one."""
+    found = None
+    if not isinstance(error, ExtraData):
+        try:
+            _skim(data)
+            raw = _unpack(
+                data,
+                ext_hook=RawExt,
+                object_pairs_hook=RawMap,
+                unicode_errors="surrogateescape",
+            )
+            found = locate(raw, resolve)
+        except Exception as another:
+            error = another
+    if found is None:
+        found = DecodeError(_diagnosis(error), "body")
+        found.__cause__ = error
+    return found
+
+
+def _diagnosis(error: Exception) -> str:
+    match error:
+        case DecodeError():
+            return str(error)
+        case StackError():
+            return TOO_DEEP
+        case ExtraData():
+            return f"{len(error.extra)} bytes are left over after the value"
+        case OutOfData():
+            return "the bytes end before the value does"
+        case _:
+            return f"not msgpack: {told(error)}"
+
+
+def _as_bytes(data: object, max_bytes: int | None) -> bytes:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"decode() takes bytes, got {type(data).__name__}")
+    view = memoryview(data)
+    if max_bytes is not None and view.nbytes > max_bytes:
+        raise DecodeError(f"{view.nbytes} bytes, more than max_bytes={max_bytes}", "body")
+    return bytes(view)
+
+
+def _may_hold_ext(data: bytes) -> bool:
+    return len(data) > _LONG or len(data.translate(None, _MAY_BEGIN_EXT)) < len(data)
+
+
+def _may_be_deep(data: bytes) -> bool:
+    if len(data) <= MAX_DEPTH:
+        return False
+    return len(data) > _LONG or len(data) - len(data.translate(None, _MAY_NEST)) > MAX_DEPTH

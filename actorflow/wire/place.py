@@ -1,0 +1,159 @@
+"""Find the place in a value that cannot be written, and say what would mend it.
+
+    body.items[3].price     a field by dot, an item by number, a dict value by key
+    body.keys()[0]          the first key itself
+    body.tags{}             a member of a set, which has no number
+
+The codec packs first and asks later: only a value that failed is walked here, in
+the order in which it was packed, down to the first fault. `is_sound` is the walk
+for values that packed without complaint although msgpack may have been too kind.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from actorflow.errors import EncodeError
+from actorflow.wire.frozen import LEAVES
+from actorflow.wire.registry import REGISTRY
+from actorflow.wire.shape import is_shapely
+
+__all__ = ["MAX_DEPTH", "TOO_DEEP", "first_fault", "is_sound", "read_fields", "refusal", "told"]
+
+MAX_DEPTH = 64
+"""Most values inside one another, whatever their types. Every Python thing done to a
+body (repr, ==, hash, copy) recurses, with up to four frames a level and a thousand in
+all; msgpack itself would follow 500 levels down."""
+
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; keep the parts apart and refer by id"
+
+_PLAIN_WHOLES = {list, tuple, set, frozenset}
+_BASES = (bool, int, float, str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset)
+
+
+def told(thing: object, limit: int = 80) -> str:
+    """`repr` for messages: short, and never an exception."""
+    try:
+        text = repr(thing)
+    except Exception:  # A repr is somebody's code; that of a huge int refuses.
+        text = f"<{type(thing).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def refusal(value: object) -> str:
+    """Why *value* cannot be written, with the line to add or the call to make."""
+    cls = type(value)
+    name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
+    if cls.__module__ != "builtins" and is_shapely(cls):
+        return f'cannot write {name}; add: actorflow.register({cls.__name__}, "{name}")'
+    if isinstance(value, (bytearray, memoryview)):
+        return f"cannot write {name}; convert it with bytes()"
+    for base in _BASES:
+        if isinstance(value, base):
+            return (
+                f"cannot write {name}, a subclass of {base.__name__}; "
+                f"convert it with {base.__name__}()"
+            )
+    return f"cannot write {name}; make it a @message, a dataclass or plain data"
+
+
+def first_fault(value: object, write: Callable[[object], object]) -> tuple[str, str] | None:
+    """Place and reason of the first thing in *value* that cannot be written.
+
+    Args:
+        value: What failed.
+        write: Writes one value without inside, or raises `EncodeError`.
+    """
+    return _fault(value, write, MAX_DEPTH, frozenset())
+
+
+def _fault(
+    value: object, write: Callable[[object], object], depth: int, above: frozenset[int]
+) -> tuple[str, str] | None:
+    if type(value) in LEAVES:
+        try:
+            write(value)
+        except EncodeError as error:
+            return "", str(error)
+        return None
+    if id(value) in above:
+        return "", "the value contains itself; keep ids instead of objects"
+    if depth == 0:
+        return "", TOO_DEEP
+    above |= {id(value)}
+    try:
+        for segment, part in _named_parts(value):
+            found = _fault(part, write, depth - 1, above)
+            if found is not None:
+                return segment + found[0], found[1]
+    except EncodeError as error:
+        return "", str(error)
+    return None
+
+
+def _named_parts(value: Any) -> Iterator[tuple[str, object]]:
+    kind = type(value)
+    if kind in (list, tuple):
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+    elif kind is dict:
+        for index, (key, part) in enumerate(value.items()):
+            yield f".keys()[{index}]", key
+            yield f"[{told(key)}]", part
+    elif kind in (set, frozenset):
+        yield from (("{}", part) for part in value)
+    else:
+        yield from ((f".{name}", part) for name, part in read_fields(value).items())
+
+
+def read_fields(value: object) -> dict[str, object]:
+    """The fields of an instance of a registered class.
+
+    Raises:
+        EncodeError: The class is not registered, or reading a field raised.
+    """
+    entry = REGISTRY.by_class.get(type(value))
+    if entry is None or entry.shape is None:
+        raise EncodeError(refusal(value))
+    try:
+        return entry.shape.read(value)
+    except Exception as error:
+        raise EncodeError(f"cannot read the fields of {entry.tag}: {told(error)}") from error
+
+
+def is_sound(value: object, strangers: bool = False) -> bool:
+    """Whether *value* is nested no deeper than allowed and all in it is of types we write.
+
+    Goes down level by level, not along the values, so a deep one costs no stack.
+
+    Args:
+        value: What was packed or unpacked; it does not contain itself.
+        strangers: Pass over other types: a constructor may keep what it likes.
+    """
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for whole in level:
+            inside = _inside(whole)
+            if inside is not None:
+                below += [part for part in inside if type(part) not in LEAVES]
+            elif not strangers:
+                return False
+        if not below:
+            return True
+        level = below
+    return strangers and all(_inside(whole) is None for whole in level)
+
+
+def _inside(whole: Any) -> Iterable[object] | None:
+    kind = type(whole)
+    if kind is dict:
+        return itertools.chain(whole, whole.values())
+    if kind in _PLAIN_WHOLES:
+        items: Iterable[object] = whole
+        return items
+    entry = REGISTRY.by_class.get(kind)
+    if entry is None or entry.shape is None:
+        return None
+    return entry.shape.read(whole).values()

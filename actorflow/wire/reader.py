@@ -1,0 +1,256 @@
+"""Build values from what msgpack found, and find the place where that goes wrong.
+
+    ext(code, payload) ──► Reader.ext   ──► scalar, reference or `Mark`
+    array              ──► Reader.array ──► list, or what the mark at its head says
+    map                ──► read_map     ──► dict, each key once
+
+msgpack calls these from the inside out and does not say where it is. So when one
+of them refuses, `locate` goes through the same bytes again from the outside in,
+calls the same functions and keeps the place. What it meets is raw: no hook ran.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from actorflow.errors import DecodeError
+from actorflow.wire.place import MAX_DEPTH, TOO_DEEP, told
+from actorflow.wire.registry import REGISTRY, Entry
+from actorflow.wire.scalars import SCALARS_BY_CODE
+
+__all__ = [
+    "FROZENSET",
+    "INSTANCE",
+    "REFERENCE",
+    "SET",
+    "TUPLE",
+    "RawExt",
+    "RawMap",
+    "Reader",
+    "locate",
+    "read_map",
+    "split_mark",
+]
+
+REFERENCE, TUPLE, SET, FROZENSET, INSTANCE = 16, 17, 18, 19, 20  # On disk; they never change.
+
+CROWD = 64
+"""Most keys of one hash in one dict or set. Strings are salted, ints, tuples and UUIDs
+are not: 50,000 that collide fit in a megabyte and would take a minute to tell apart."""
+
+Resolve: TypeAlias = Callable[[str], Any]
+
+
+class Mark:
+    """Says what the array it is the first item of shall become."""
+
+    __slots__ = ("code", "entry", "version")
+
+    def __init__(self, code: int, entry: Entry | None = None, version: int = 0) -> None:
+        self.code = code
+        self.entry = entry
+        self.version = version
+
+
+class Reader:
+    """The hooks of one decoding.
+
+    Args:
+        resolve: Makes references from their paths, instead of the registered way.
+    """
+
+    def __init__(self, resolve: Resolve | None) -> None:
+        self.resolve = resolve
+        self.open_marks = 0  # Read and not yet used; one that stays is out of place.
+
+    def ext(self, code: int, payload: bytes) -> Any:
+        scalar = SCALARS_BY_CODE.get(code)
+        if scalar is not None:
+            try:
+                return scalar.read(payload)
+            except Exception as error:
+                name = scalar.cls.__name__
+                raise DecodeError(f"damaged {name}: {told(error)}") from error
+        if code == REFERENCE:
+            return self._reference(payload)
+        self.open_marks += 1
+        if code == INSTANCE:
+            tag, version = split_mark(payload)
+            return Mark(INSTANCE, REGISTRY.entry(tag, version), version)
+        if code not in (TUPLE, SET, FROZENSET):
+            raise DecodeError(f"unknown ext code {code}")
+        if payload:
+            raise DecodeError(f"ext code {code} carries {len(payload)} bytes; it has none")
+        return Mark(code)
+
+    def array(self, items: list[Any]) -> Any:
+        if not items or type(items[0]) is not Mark:
+            return items
+        self.open_marks -= 1
+        mark = items[0]
+        if mark.entry is not None:
+            return _instance(mark.entry, mark.version, items)
+        if mark.code == TUPLE:
+            return tuple(items[1:])
+        return _members(items[1:], set if mark.code == SET else frozenset)
+
+    def _reference(self, payload: bytes) -> Any:
+        try:
+            tag, path = payload.decode().split("\n", 1)
+            reference = REGISTRY.references_by_tag[tag]
+            return (self.resolve or reference.from_path)(path)
+        except Exception as error:
+            raise DecodeError(f"cannot resolve reference {told(payload)}: {told(error)}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def split_mark(payload: bytes) -> tuple[str, int]:
+    """Tag and version of an instance."""
+    try:
+        version, tag = payload.decode().split(":", 1)
+        if version.isdecimal() and len(version) < 10 and int(version) > 0:
+            return tag, int(version)
+    except ValueError:
+        pass
+    raise DecodeError(f"damaged tag {told(payload)}")
+
+
+def read_map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A dict, if each key comes once."""
+    if len(pairs) > CROWD:
+        _no_crowd([key for key, _ in pairs])
+    try:
+        made = dict(pairs)
+    except TypeError as error:
+        raise DecodeError(f"a key cannot be hashed: {told(error)}") from error
+    if len(made) != len(pairs):
+        raise DecodeError(f"key {told(_doubled([key for key, _ in pairs]))} comes twice")
+    return made
+
+
+def _members(items: list[Any], kind: type[set[Any]] | type[frozenset[Any]]) -> Any:
+    if len(items) > CROWD:
+        _no_crowd(items)
+    try:
+        made = kind(items)
+    except TypeError as error:
+        raise DecodeError(f"a member cannot be hashed: {told(error)}") from error
+    if len(made) != len(items):
+        raise DecodeError(f"member {told(_doubled(items))} comes twice")
+    return made
+
+
+def _no_crowd(keys: list[Any]) -> None:
+    if set(map(type, keys)) == {str}:
+        return
+    try:
+        crowd = len(keys) - len(set(map(hash, keys)))
+    except TypeError:
+        return  # Said better where the dict or set is made.
+    if crowd > CROWD:
+        raise DecodeError(f"{crowd} of {len(keys)} keys share their hash with another")
+
+
+def _doubled(keys: Sequence[Any]) -> Any:
+    seen = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
+def _instance(entry: Entry, version: int, items: list[Any]) -> Any:
+    if len(items) != 2 or type(items[1]) is not dict:
+        raise DecodeError(f"damaged {entry.tag}: its fields are not one map")
+    if entry.shape is None:
+        raise DecodeError(f"{entry.tag!r} is the tag of an actor, not of a value")
+    fields = items[1]
+    if version != entry.version:
+        fields = REGISTRY.upgrade(entry.tag, version, fields)
+    if not entry.shape.names.issuperset(fields):
+        unknown = next(name for name in fields if name not in entry.shape.names)
+        known = ", ".join(sorted(entry.shape.names)) or "none"
+        raise DecodeError(f"{entry.tag} has no field {told(unknown)}; its fields: {known}")
+    try:
+        return entry.shape.build(fields)
+    except Exception as error:
+        raise DecodeError(f"cannot make {entry.tag}: {told(error)}") from error
+
+
+class RawExt(NamedTuple):
+    """An ext as it was found."""
+
+    code: int
+    payload: bytes
+
+
+class RawMap(list[tuple[Any, Any]]):
+    """The pairs of a map as they were found."""
+
+
+def locate(raw: object, resolve: Resolve | None) -> DecodeError | None:
+    """The first refusal met when building *raw* from the outside in, with its place."""
+    walk = _Walk(resolve)
+    try:
+        walk.whole(walk.build(raw, MAX_DEPTH))
+    except DecodeError as error:
+        found = DecodeError(str(error), "body" + "".join(walk.place))
+        found.__cause__ = error.__cause__
+        return found
+    return None
+
+
+class _Walk:
+    """One slow decoding; `place` names where it is, and stays where it was refused."""
+
+    def __init__(self, resolve: Resolve | None) -> None:
+        self.reader = Reader(resolve)
+        self.place: list[str] = []
+
+    def build(self, raw: Any, depth: int) -> Any:
+        if type(raw) is str:
+            if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
+                raise DecodeError("the text is not UTF-8")
+            return raw
+        if type(raw) is RawExt:
+            return self.reader.ext(raw.code, raw.payload)
+        if type(raw) is not list and type(raw) is not RawMap:
+            return raw
+        if depth == 0:
+            raise DecodeError(TOO_DEEP)
+        return self._map(raw, depth) if type(raw) is RawMap else self._array(raw, depth)
+
+    def whole(self, value: Any) -> Any:
+        """*value*, unless it is a mark: those only stand at the head of an array."""
+        if type(value) is Mark:
+            raise DecodeError(f"ext code {value.code} stands where no mark may")
+        return value
+
+    def _inner(self, segment: str, raw: Any, depth: int) -> Any:
+        self.place.append(segment)
+        value = self.whole(self.build(raw, depth - 1))
+        self.place.pop()
+        return value
+
+    def _array(self, raw: list[Any], depth: int) -> Any:
+        head = self.build(raw[0], depth) if raw and type(raw[0]) is RawExt else None
+        if type(head) is not Mark:
+            return [self._inner(f"[{index}]", item, depth) for index, item in enumerate(raw)]
+        if head.entry is not None and len(raw) == 2 and type(raw[1]) is RawMap:
+            return self.reader.array([head, self._map(raw[1], depth, fields=True)])
+        items = [head]
+        for index, item in enumerate(raw[1:]):
+            segment = f"[{index}]" if head.code == TUPLE else "{}"
+            items.append(self._inner(segment, item, depth))
+        return self.reader.array(items)
+
+    def _map(self, raw: RawMap, depth: int, fields: bool = False) -> dict[Any, Any]:
+        pairs = []
+        for index, (raw_key, raw_value) in enumerate(raw):
+            key = self._inner(f".keys()[{index}]", raw_key, depth)
+            segment = f".{key}" if fields else f"[{told(key)}]"
+            pairs.append((key, self._inner(segment, raw_value, depth)))
+        return read_map(pairs)
