@@ -1,1 +1,158 @@
-"""Ordinary Python functions as supervised actors on trio."""
+"""Ordinary Python functions as supervised actors on trio.
+
+    from actorflow import Pipeline, Retry, stage
+
+    @stage(workers=8, policies=[Retry(3)], timeout=10)
+    async def fetch(url): ...
+
+    report = Pipeline([fetch, parse]).run_sync(urls, sink=print)
+
+A stage is a function with options; a pipeline of stages becomes a tree of actors with
+bounded mailboxes. Policies decide what happens to a message that fails, supervisors
+what happens to an actor that crashes. `ActorSystem` gives the same actors by hand.
+"""
+
+from collections.abc import Awaitable as _Awaitable
+from collections.abc import Callable as _Callable
+from typing import Any as _Any
+
+import trio as _trio
+
+from actorflow.actors.seen import TreeNode
+from actorflow.actors.system import ActorSystem
+from actorflow.core.letters import DeadLetter, Down
+from actorflow.errors import (
+    ActorFlowError,
+    ActorStopped,
+    AskCycle,
+    AskError,
+    AskFailed,
+    AskTimeout,
+    CircuitOpenError,
+    CodecError,
+    CompilationError,
+    ConfigurationError,
+    DeadlineExceeded,
+    DecodeError,
+    DeliveryError,
+    EncodeError,
+    InsideTurn,
+    MailboxFull,
+    MessageFailed,
+    MissingExtra,
+    NotRunningError,
+    OutboxFull,
+    RestartsExhausted,
+    StageError,
+    StrayCancelled,
+    SupervisionError,
+    TooManyFailures,
+    TurnEnded,
+    TurnError,
+    TurnTimeout,
+    UsageError,
+    WorkerDied,
+)
+from actorflow.flows.pipeline import Pipeline
+from actorflow.flows.results import ItemResult, Report, RunStats
+from actorflow.flows.run import Run
+from actorflow.flows.sinks import JsonLinesSink, Sink, TextLinesSink
+from actorflow.flows.sources import IterableSource, JsonLinesSource, Source, TextLinesSource
+from actorflow.graph.stage import Stage, stage
+from actorflow.policies import (
+    Bulkhead,
+    ChildSpec,
+    CircuitBreaker,
+    Deadline,
+    Divert,
+    Exponential,
+    Fixed,
+    RateLimit,
+    Retry,
+    Timeout,
+)
+from actorflow.runtime.actor import Actor
+from actorflow.runtime.declare import DynamicSupervisor, Supervisor
+from actorflow.runtime.ref import ActorRef
+from actorflow.runtime.turn import Turn, current_turn
+from actorflow.wire.registry import actor, message, register, upcast
+
+__version__ = "0.1.0"
+
+
+def run(async_main: _Callable[..., _Awaitable[_Any]], *args: _Any) -> _Any:
+    """Run ``async_main(*args)`` under trio and return what it returns; for scripts."""
+    return _trio.run(async_main, *args)
+
+
+__all__ = [
+    "Actor",
+    "ActorFlowError",
+    "ActorRef",
+    "ActorStopped",
+    "ActorSystem",
+    "AskCycle",
+    "AskError",
+    "AskFailed",
+    "AskTimeout",
+    "Bulkhead",
+    "ChildSpec",
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "CodecError",
+    "CompilationError",
+    "ConfigurationError",
+    "DeadLetter",
+    "Deadline",
+    "DeadlineExceeded",
+    "DecodeError",
+    "DeliveryError",
+    "Divert",
+    "Down",
+    "DynamicSupervisor",
+    "EncodeError",
+    "Exponential",
+    "Fixed",
+    "InsideTurn",
+    "ItemResult",
+    "IterableSource",
+    "JsonLinesSink",
+    "JsonLinesSource",
+    "MailboxFull",
+    "MessageFailed",
+    "MissingExtra",
+    "NotRunningError",
+    "OutboxFull",
+    "Pipeline",
+    "RateLimit",
+    "Report",
+    "RestartsExhausted",
+    "Retry",
+    "Run",
+    "RunStats",
+    "Sink",
+    "Source",
+    "Stage",
+    "StageError",
+    "StrayCancelled",
+    "SupervisionError",
+    "Supervisor",
+    "TextLinesSink",
+    "TextLinesSource",
+    "Timeout",
+    "TooManyFailures",
+    "TreeNode",
+    "Turn",
+    "TurnEnded",
+    "TurnError",
+    "TurnTimeout",
+    "UsageError",
+    "WorkerDied",
+    "actor",
+    "current_turn",
+    "message",
+    "register",
+    "run",
+    "stage",
+    "upcast",
+]

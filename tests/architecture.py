@@ -158,7 +158,7 @@ def imports_go_down(tree: Tree) -> list[str]:
         here = FLOORS.get(room(path), (10, 0))
         for each in inside(tree, path):
             there = each.module.split(".")[1] if "." in each.module else "__init__"
-            if there == "__init__" or there in IMPORTED_BY_NOBODY or there == room(path):
+            if there in ("__init__", room(path)):
                 continue
             if there not in FLOORS:
                 found.append(f"{each.place}: {each.module} has no floor")
@@ -173,7 +173,7 @@ def roof_and_laboratory_are_for_outside(tree: Tree) -> list[str]:
     for path in tree:
         for each in inside(tree, path):
             there = each.module.split(".")[1] if "." in each.module else "__init__"
-            if there in IMPORTED_BY_NOBODY and (there != room(path) or there == "__init__"):
+            if there in IMPORTED_BY_NOBODY and there != room(path):
                 found.append(f"{each.place}: {each.module} is for outside; import the module meant")
     return found
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import actorflow
-from tests import architecture
 from tests.architecture import (
     RULES,
     Rule,
@@ -60,6 +59,30 @@ def lines(count: int) -> str:
 def function(count: int) -> str:
     return "def f():\n" + "    x = 1\n" * (count - 1)
 
+
+#: Written out, so that a name lost from the rule is missed here.
+BANNED = [
+    "asyncio",
+    "concurrent",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "queue",
+    "random",
+    "secrets",
+    "select",
+    "shutil",
+    "signal",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "trio",
+]
 
 BROKEN: list[tuple[Rule, Mapping[str, str], list[str]]] = [
     (
@@ -158,7 +181,7 @@ BROKEN: list[tuple[Rule, Mapping[str, str], list[str]]] = [
             {"policies/a.py": f"def f():\n    import {name}"},
             [f"policies/a.py:2: policies is pure; {name} is not"],
         )
-        for name in sorted(architecture.NOT_PURE)
+        for name in BANNED
     ),
     (
         pure_floors_stay_pure,
@@ -176,7 +199,7 @@ BROKEN: list[tuple[Rule, Mapping[str, str], list[str]]] = [
             {"core/a.py": f"x = {call}(1)"},
             [f"core/a.py:1: core is pure; {call}() is not"],
         )
-        for call in sorted(architecture.NOT_PURE_CALLS | architecture.NOT_PURE_METHODS)
+        for call in ("open", "print", "input", "datetime.now", "date.today", "uuid.uuid4")
     ),
     (
         pure_floors_stay_pure,

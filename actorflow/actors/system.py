@@ -10,7 +10,6 @@ tree can cancel it, and leaving it always ends the tree, in reverse order of sta
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -18,24 +17,22 @@ from typing import Any, Self
 import trio
 
 from actorflow import options
+from actorflow.actors.house import House
 from actorflow.actors.seen import EventStream, TreeNode, snapshot_of
 from actorflow.core.letters import DeadLetter
 from actorflow.errors import InsideTurn, NotRunningError
-from actorflow.runtime.cell import Ending, turn_here
+from actorflow.runtime.cell import turn_here
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.ports import real_ports
 from actorflow.runtime.ref import ActorRef
 from actorflow.runtime.spawn import (
-    births,
     child_spec,
     make_node,
-    nurture,
     ref_of,
     replay,
     spawn_in,
 )
-from actorflow.runtime.supervisor import SupervisorCell
 
 __all__ = ["ActorSystem"]
 
@@ -65,47 +62,19 @@ class ActorSystem:
         self.name = options.name("ActorSystem.name", name)
         self._seed = seed
         self._observers = tuple(observers)
-        self._kernel: Kernel | None = None
-        self._root: SupervisorCell | None = None
-        self._ended = trio.Event()
+        self._house: House | None = None
         self._spawned = 0
-        self._outer: Any = None
 
     # The block ------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._kernel is not None:
+        if self._house is not None:
             raise NotRunningError(f"system {self.name!r} was started before; make another one")
-        kernel = self._kernel = Kernel(self.name, real_ports(self._seed), self._observers)
-        kernel.births, kernel.nurture = births, nurture
+        kernel = Kernel(self.name, real_ports(self._seed), self._observers)
         plan = Plan(max_restarts=None, on_exhausted="end", dynamic=True)
-        self._root = SupervisorCell(f"/{self.name}", kernel, self, plan, make_node)
-        self._outer = trio.open_nursery()
-        nursery = await self._outer.__aenter__()
-        nursery.start_soon(self._house, name=f"/{self.name}")
+        self._house = House(kernel, plan, make_node)
+        await self._house.open()
         return self
-
-    @trio.lowlevel.enable_ki_protection
-    async def _house(self) -> None:
-        """Everything that runs below the block, shielded: only the root's end ends it."""
-        assert self._kernel is not None
-        assert self._root is not None
-        try:
-            with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as services:
-                    self._kernel.services = services
-                    services.start_soon(self._kernel.heap.run)
-                    await self._root.serve()
-                    self._root.finish(Ending("stopped"))
-                    services.cancel_scope.cancel()
-        finally:
-            self._ended.set()
-
-    def child_started(self, node: Any) -> None:
-        """The root is ready; nobody waits for that."""
-
-    def child_ended(self, node: Any, ending: Ending) -> None:
-        """The root has ended; `_house` goes on from there."""
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -114,35 +83,18 @@ class ActorSystem:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        interrupted: BaseException | None = None
+        house = self._running()
         try:
             if error is None:
                 await self.drain(DRAIN_SECONDS)
-            else:
-                self._stop_now()
-        except BaseException as raised:  # A cancellation or Ctrl-C while draining.
-            interrupted = raised
-            self._stop_now()
-        while not self._ended.is_set():
-            try:
-                with trio.CancelScope(shield=True):
-                    await self._ended.wait()
-            except KeyboardInterrupt as raised:
-                interrupted = raised
-                self._running().kill()
-        await self._outer.__aexit__(None, None, None)
-        if interrupted is not None and error is None:
-            raise interrupted
+        finally:  # Also after a cancellation or Ctrl-C while draining.
+            house.stop()
+            await house.close()
 
-    def _running(self) -> SupervisorCell:
-        if self._root is None:
+    def _running(self) -> House:
+        if self._house is None:
             raise NotRunningError(f"system {self.name!r} is not running; use `async with`")
-        return self._root
-
-    def _stop_now(self) -> None:
-        root = self._running()
-        if root.ended is None:
-            root.ask_to_stop(math.inf)
+        return self._house
 
     # Verbs ----------------------------------------------------------------------------
 
@@ -163,11 +115,11 @@ class ActorSystem:
             NotRunningError: The system is not running, or is ending.
             Exception: Whatever `on_start` raised; nothing then stays registered.
         """
-        root = self._open()
+        house = self._open()
         if turn_here() is not None:
             raise InsideTurn("system.spawn()", "ctx.spawn()")
         self._spawned += 1
-        node = await spawn_in(root, child_spec(actor, name, self._spawned, given))
+        node = await spawn_in(house.root, child_spec(actor, name, self._spawned, given))
         return ref_of(node)
 
     def ref(self, cls: type[Any], name: str) -> ActorRef[Any]:
@@ -177,7 +129,7 @@ class ActorSystem:
             LookupError: No such actor.
         """
         path = f"/{self.name}/{name}"
-        node = None if self._kernel is None else self._kernel.nodes.get(path)
+        node = None if self._house is None else self._house.kernel.nodes.get(path)
         if node is None:
             raise LookupError(f"no living actor {path}; spawn it first")
         return ref_of(node)
@@ -200,26 +152,24 @@ class ActorSystem:
         """
         until = trio.current_time() + options.seconds("drain() timeout", timeout)
         self._refuse_inside("drain()")
-        root = self._running()
-        assert self._kernel is not None
-        if root.ended is None:
-            self._kernel.draining = True
+        house = self._running()
+        if house.alive:
+            house.kernel.draining = True
             with trio.move_on_at(until):
-                await self._kernel.quiet()
-            root.ask_to_stop(until)
-        await self._ended.wait()
+                await house.kernel.quiet()
+            house.stop(until)
+        await house.ended.wait()
 
     async def stop(self) -> None:
         """End turns within the actors' `shutdown` times, right to left; mail becomes dead letters."""
         self._refuse_inside("stop()")
-        self._stop_now()
-        await self._ended.wait()
+        house = self._running()
+        house.stop()
+        await house.ended.wait()
 
     def cancel(self) -> None:
         """End everything now: running turns are cancelled."""
-        root = self._running()
-        if root.ended is None:
-            root.kill()
+        self._running().kill()
 
     async def resume(self, ref: ActorRef[Any]) -> None:
         """Start a parked actor again; one that is not parked is left alone."""
@@ -232,14 +182,13 @@ class ActorSystem:
         Raises:
             ActorStopped: The actor is gone.
         """
-        root = self._open()
-        await replay(root, letter)
+        await replay(self._open().root, letter)
 
-    def _open(self) -> SupervisorCell:
-        root = self._running()
-        if root.ended is not None or (self._kernel is not None and self._kernel.draining):
+    def _open(self) -> House:
+        house = self._running()
+        if not house.alive or house.kernel.draining:
             raise NotRunningError(f"system {self.name!r} is ending; it takes nothing new")
-        return root
+        return house
 
     def _refuse_inside(self, verb: str) -> None:
         if turn_here() is not None:
@@ -249,22 +198,21 @@ class ActorSystem:
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """The latest 10,000 messages that left without being acknowledged, oldest first."""
-        return () if self._kernel is None else tuple(self._kernel.letters)
+        return () if self._house is None else tuple(self._house.kernel.letters)
 
     def events(self) -> EventStream:
         """What happens from now on, as an async iterator; it ends with the system."""
-        self._running()
-        assert self._kernel is not None
-        return EventStream(self._kernel, self._ended)
+        house = self._running()
+        return EventStream(house.kernel, house.ended)
 
     def tree(self) -> TreeNode:
         """The actors of this moment, as a frozen tree; ``print`` draws it."""
-        return snapshot_of(self._running())
+        return snapshot_of(self._running().root)
 
     def stats(self) -> Mapping[str, int]:
         """Counters since the start: actors, held, dead_letters, restarts, mailbox_spilled, ..."""
-        self._running()
-        assert self._kernel is not None
-        facts = dict(self._kernel.counters)
-        facts = {name: count for name, count in facts.items() if not name.startswith("shared:")}
-        return {**facts, "actors": len(self._kernel.nodes), "held": self._kernel.held}
+        kernel = self._running().kernel
+        facts = {
+            name: count for name, count in kernel.counters.items() if not name.startswith("shared:")
+        }
+        return {**facts, "actors": len(kernel.nodes), "held": kernel.held}

@@ -39,12 +39,14 @@ class Envelope:
         item: The record of the fed item, once that item has more than one piece.
         rank: Order of arrival, kept only while priorities differ.
         emitted: How many children a generator has sent on for it, over all its attempts.
+        born: When the item was fed, on the system's clock.
         replays: How often it came back from the dead letters.
     """
 
     __slots__ = (
         "attempt",
         "body",
+        "born",
         "deadline",
         "emitted",
         "headers",
@@ -75,7 +77,7 @@ class Envelope:
         self.sender: Any = None
         self.item: Any = None
         self.emitted = self.rank = self.replays = 0
-        self.since = 0.0
+        self.since = self.born = 0.0
 
     def __repr__(self) -> str:
         return f"<Envelope {message_id(self)} attempt {self.attempt} {self.body!r:.60}>"

@@ -144,6 +144,11 @@ class BlockWriter(_Blocks):
         super().__init__(path)
         self.offset = 0
 
+    async def open(self) -> None:
+        """Open and empty the file."""
+        await super().open()
+        self.offset = 0
+
     async def write(self, data: bytes) -> None:
         """Hand *data* to the system, whole.
 

@@ -108,6 +108,12 @@ def burst(cell: Cell) -> tuple[int, Any, Any]:
         if target is None:
             commit_value(cell, value)
             continue
+        if target.direct:
+            cell.lease = None
+            mailbox.acked += 1
+            envelope.body = value
+            target.put(envelope)
+            continue
         if (
             not target.swift
             or target.writers

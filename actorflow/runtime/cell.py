@@ -214,12 +214,16 @@ class Cell:
         if deadline is not None and deadline < ends_at:
             ends_at = deadline
         self.ends_at = ends_at
+        self.look_at_the_time()
+
+    def look_at_the_time(self) -> None:
+        """Have the alarm look at `ends_at` when that has come."""
         alarm = self.alarm
         if alarm is not None:
-            if alarm[0] <= ends_at:
+            if alarm[0] <= self.ends_at:
                 return  # It will look again by then.
-            kernel.heap.settle(alarm)
-        self.alarm = kernel.heap.at(ends_at, self._on_alarm)
+            self.kernel.heap.settle(alarm)
+        self.alarm = self.kernel.heap.at(self.ends_at, self._on_alarm)
 
     def _on_alarm(self, _: Any) -> None:
         self.alarm = None

@@ -55,6 +55,7 @@ def _move_on(
     else:
         values = effects.emits if effects.skipped else [*effects.emits, value]
     if not values:
+        cell.mailbox.skipped += not envelope.emitted
         ledger.acknowledge(envelope)
         return
     if len(values) > 1:
@@ -62,8 +63,9 @@ def _move_on(
         for index, extra in enumerate(values[:-1]):
             target.put(_piece(envelope, extra, index))
     envelope.body = values[-1]
-    envelope.attempt = envelope.emitted = 0
-    envelope.packed = None
+    if not target.direct:  # At the way out the attempts belong to the result.
+        envelope.attempt = envelope.emitted = 0
+        envelope.packed = None
     target.put(envelope)
 
 

@@ -66,6 +66,7 @@ class Mailbox:
         "capacity",
         "closed",
         "dated",
+        "direct",
         "due",
         "failed",
         "gate",
@@ -87,6 +88,7 @@ class Mailbox:
         "reopening",
         "reserved",
         "retried",
+        "skipped",
         "sleeping",
         "swift",
         "waiting",
@@ -129,9 +131,11 @@ class Mailbox:
         self.quiet = True
         #: Whether a stage with room here may append to `queue` itself.
         self.swift = False
+        #: Whether `put` never needs room: the way out of a flow.
+        self.direct = False
         self.paused = self.closed = False
         self.reserved = self.waiting = 0
-        self.accepted = self.acked = self.failed = self.retried = 0
+        self.accepted = self.acked = self.failed = self.retried = self.skipped = 0
 
     # What comes in --------------------------------------------------------------------
 

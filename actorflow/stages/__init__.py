@@ -1,0 +1,1 @@
+"""A stage at run time: a supervisor whose workers share one mailbox."""

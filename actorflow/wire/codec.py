@@ -1,7 +1,7 @@
 """Turn values into bytes and back, exactly; take any bytes at all without harm.
 
-    value ──► Packer, `_Writer.write` for what msgpack does not know ──► bytes
-    bytes ──► unpackb, `_Reader` for ext, lists and maps ──► value of the same types
+    value ──► Packer, `_write` for what msgpack does not know ──► bytes
+    bytes ──► unpackb, `Reader` for ext, lists and maps ──► value of the same types
 
 What msgpack lacks is written in one of two ways:
 
@@ -19,13 +19,14 @@ Where a failure happened is found by doing it again slowly, only when it failed.
 
 from __future__ import annotations
 
+import bisect
 import datetime
 import functools
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
+from msgpack import ExtType, OutOfData, Packer, StackError, Timestamp, Unpacker, unpackb
 from msgpack.exceptions import ExtraData
 
 from actorflow.errors import DecodeError, EncodeError
@@ -33,8 +34,8 @@ from actorflow.wire.frozen import LEAVES
 from actorflow.wire.place import (
     MAX_DEPTH,
     TOO_DEEP,
+    find_stranger,
     first_fault,
-    is_sound,
     read_fields,
     refusal,
     told,
@@ -67,9 +68,11 @@ _MARKS = {
 }
 _SORTABLE = {str, bytes, int, uuid.UUID, datetime.date, datetime.timedelta}  # Total orders only.
 
+_STRANGERS = {bytearray, memoryview, ExtType, Timestamp}  # msgpack takes them as if they were ours.
+
 _MAY_BEGIN_EXT = bytes([*range(0xC4, 0xCA), *range(0xD4, 0xD9)])  # bin, ext, fixext
 _MAY_NEST = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])  # fixmap, fixarray, array, map
-_LONG = 16_384  # Bytes from which on walking the value is cheaper than searching them.
+_SHORT, _LONG = 1024, 16_384  # Sizes between which to search bytes is worth it, or is not.
 
 
 def encode(value: object, *, max_bytes: int | None = None) -> bytes:
@@ -80,17 +83,19 @@ def encode(value: object, *, max_bytes: int | None = None) -> bytes:
             too deep; the text names the place. Or more than *max_bytes* came out.
     """
     try:
-        data: bytes = Packer(default=_Writer().write, strict_types=True).pack(value)
+        data: bytes = Packer(default=_write, strict_types=True).pack(value)
+        size = len(data)
+        if type(value) not in LEAVES:
+            if size > _LONG or len(data.translate(None, _MAY_BEGIN_EXT)) < size:
+                stranger = find_stranger(value, _STRANGERS)
+                if stranger is not None:
+                    raise EncodeError(refusal(stranger))
+            if size > MAX_DEPTH and _may_be_deep(data):
+                _skim(data)
     except Exception as error:
-        raise _fault(value, told(error)) from error
-    if (
-        type(value) not in LEAVES
-        and (_may_hold_ext(data) or _may_be_deep(data))
-        and not is_sound(value)
-    ):
-        raise _fault(value, "changed while it was written")
-    if max_bytes is not None and len(data) > max_bytes:
-        raise EncodeError(f"{len(data)} bytes, more than max_bytes={max_bytes}", "body")
+        raise _fault(value, error) from error
+    if max_bytes is not None and size > max_bytes:
+        raise EncodeError(f"{size} bytes, more than max_bytes={max_bytes}", "body")
     return data
 
 
@@ -113,10 +118,21 @@ def decode(
     """
     if type(data) is not bytes:
         data = _as_bytes(data, max_bytes)
-    if max_bytes is not None and len(data) > max_bytes:
-        raise DecodeError(f"{len(data)} bytes, more than max_bytes={max_bytes}", "body")
+    size = len(data)
+    if max_bytes is not None and size > max_bytes:
+        raise DecodeError(f"{size} bytes, more than max_bytes={max_bytes}", "body")
     try:
-        return _read(data, resolve)
+        if size > MAX_DEPTH and _may_be_deep(data):
+            _skim(data)
+        if size <= _LONG and len(data.translate(None, _MAY_BEGIN_EXT)) == size:
+            return unpackb(data, object_pairs_hook=read_map, strict_map_key=False)
+        reader = Reader(resolve)
+        value = _unpack(
+            data, ext_hook=reader.ext, list_hook=reader.array, object_pairs_hook=read_map
+        )
+        if reader.open_marks:
+            raise DecodeError("a mark stands where none may")
+        return value
     except Exception as error:
         found = _damage(data, resolve, error)
         raise found from found.__cause__
@@ -139,48 +155,55 @@ def tags(data: bytes, *, max_bytes: int | None = MAX_BYTES) -> frozenset[str]:
     if max_bytes is not None and len(data) > max_bytes:
         raise DecodeError(f"{len(data)} bytes, more than max_bytes={max_bytes}", "body")
     try:
+        _skim(data)
         _unpack(data, ext_hook=note, object_pairs_hook=len)
     except Exception as error:
         raise DecodeError(_diagnosis(error), "body") from error
     return frozenset(found)
 
 
-class _Writer:
-    """Writes for msgpack what it does not know; one for each encoding."""
+def _write(value: Any) -> Any:
+    """Called by msgpack for what it does not know; msgpack goes on with the answer."""
+    cls = type(value)
+    if cls is tuple:
+        return [_MARKS[tuple], *value]
+    if cls in REGISTRY.by_class:
+        entry = REGISTRY.by_class[cls]
+        return [_instance_mark(entry.tag, entry.version), read_fields(value)]
+    if cls in SCALARS:
+        scalar = SCALARS[cls]
+        return ExtType(scalar.code, scalar.write(value))
+    if cls is set or cls is frozenset:
+        return [_MARKS[cls], *_Order().sort(value)]
+    if cls in REGISTRY.references:
+        reference = REGISTRY.references[cls]
+        return ExtType(REFERENCE, f"{reference.tag}\n{reference.to_path(value)}".encode())
+    raise EncodeError(refusal(value))
 
-    orders: dict[int, tuple[object, list[Any]]] | None = None
 
-    def write(self, value: Any) -> Any:
-        cls = type(value)
-        if cls is tuple:
-            return [_MARKS[tuple], *value]
-        if cls in REGISTRY.by_class:
-            fields = read_fields(value)
-            entry = REGISTRY.by_class[cls]
-            return [_instance_mark(entry.tag, entry.version), fields]
-        if cls in SCALARS:
-            scalar = SCALARS[cls]
-            return ExtType(scalar.code, scalar.write(value))
-        if cls is set or cls is frozenset:
-            return [_MARKS[cls], *self._in_order(value)]
-        if cls in REGISTRY.references:
-            reference = REGISTRY.references[cls]
-            return ExtType(REFERENCE, f"{reference.tag}\n{reference.to_path(value)}".encode())
-        raise EncodeError(refusal(value))
+class _Order:
+    """Sorts sets, so that equal ones are written alike however their members got in.
 
-    def _in_order(self, members: set[Any] | frozenset[Any]) -> list[Any]:
-        """The members in an order that does not depend on how they got in."""
-        if len(members) < 2:
-            return list(members)
+    Members without an order of their own go by their bytes. That packs them once more;
+    sets in sets would be packed twice as often a level, so they are remembered.
+    """
+
+    def __init__(self) -> None:
+        self._sorted: dict[int, tuple[object, list[Any]]] = {}
+
+    def sort(self, members: set[Any] | frozenset[Any]) -> list[Any]:
         kinds = set(map(type, members))
-        if len(kinds) == 1 and kinds <= _SORTABLE:
+        if len(members) < 2 or (len(kinds) == 1 and kinds <= _SORTABLE):
             return sorted(members)
-        # Sorting by bytes packs members once more; without memory, sets in sets double it.
-        self.orders = self.orders or {}
-        if id(members) not in self.orders:
-            pack = Packer(default=self.write, strict_types=True).pack
-            self.orders[id(members)] = (members, sorted(members, key=pack))
-        return self.orders[id(members)][1]
+        if id(members) not in self._sorted:
+            pack = Packer(default=self._write, strict_types=True).pack
+            self._sorted[id(members)] = (members, sorted(members, key=pack))  # Keeps the id taken.
+        return self._sorted[id(members)][1]
+
+    def _write(self, value: Any) -> Any:
+        if type(value) is frozenset:
+            return [_MARKS[frozenset], *self.sort(value)]
+        return _write(value)
 
 
 @functools.cache
@@ -188,14 +211,14 @@ def _instance_mark(tag: str, version: int) -> Any:
     return ExtType(INSTANCE, f"{version}:{tag}".encode())
 
 
-def _fault(value: object, otherwise: str) -> EncodeError:
-    place, detail = first_fault(value, _write_leaf) or ("", otherwise)
+def _fault(value: object, error: Exception) -> EncodeError:
+    place, detail = first_fault(value, _write_leaf) or ("", f"cannot write it: {told(error)}")
     return EncodeError(detail, "body" + place)
 
 
 def _write_leaf(value: object) -> None:
     try:
-        Packer(default=_Writer().write, strict_types=True).pack(value)
+        Packer(default=_write, strict_types=True).pack(value)
     except EncodeError:
         raise
     except UnicodeEncodeError as error:
@@ -205,36 +228,44 @@ def _write_leaf(value: object) -> None:
         raise EncodeError(f"cannot write {type(value).__name__}: {told(error)}") from error
 
 
-def _read(data: bytes, resolve: Callable[[str], Any] | None) -> Any:
-    if _may_hold_ext(data):
-        reader = Reader(resolve)
-        value = _unpack(
-            data, ext_hook=reader.ext, list_hook=reader.array, object_pairs_hook=read_map
-        )
-        if reader.open_marks:
-            raise DecodeError("a mark stands where none may")
-    else:
-        value = unpackb(data, object_pairs_hook=read_map, strict_map_key=False)
-    if _may_be_deep(data) and type(value) not in LEAVES and not is_sound(value, strangers=True):
-        raise DecodeError(TOO_DEEP)
-    return value
-
-
 def _unpack(data: bytes, **hooks: Any) -> Any:
-    if len(data) > _LONG:
-        _skim(data)
     return unpackb(data, strict_map_key=False, timestamp=3, **hooks)
 
 
-def _skim(data: bytes) -> None:
-    """Go over the bytes without making anything, to see whether they are whole.
+def _may_be_deep(data: bytes) -> bool:
+    return len(data) > _SHORT or len(data) - len(data.translate(None, _MAY_NEST)) > MAX_DEPTH
 
-    msgpack before 1.2 makes room for what an array claims to hold before it holds it:
-    nested claims in 1 MiB took 8 GiB and 2 s. Here they end in `OutOfData`.
+
+def _skim(data: bytes) -> None:
+    """Go over the bytes without making anything, to see that they are whole and not deep.
+
+    What is not whole must be known before: an array may claim to hold more than comes,
+    and msgpack before 1.2 makes room for claims (nested ones in 1 MiB took 8 GiB and 2 s).
     """
-    unpacker = Unpacker(max_buffer_size=len(data))
+    unpacker = Unpacker(max_buffer_size=len(_PADDING) + len(data))
+    unpacker.feed(_PADDING)
     unpacker.feed(data)
     unpacker.skip()
+
+
+def _padding() -> bytes:
+    """Arrays in arrays that leave MAX_DEPTH levels of msgpack's own stack for the body."""
+    if Unpacker.__module__ == "msgpack.fallback":
+        return b""  # In pure Python the limit is that of Python's stack, which is not ours to fill.
+
+    def overflows(levels: int) -> bool:
+        unpacker = Unpacker()
+        unpacker.feed(b"\x91" * levels + b"\xc0")
+        try:
+            unpacker.skip()
+        except StackError:
+            return True
+        return False
+
+    return b"\x91" * (bisect.bisect_left(range(8192), True, key=overflows) - 1 - MAX_DEPTH)
+
+
+_PADDING = _padding()
 
 
 def _damage(data: bytes, resolve: Callable[[str], Any] | None, error: Exception) -> DecodeError:
@@ -279,13 +310,3 @@ def _as_bytes(data: object, max_bytes: int | None) -> bytes:
     if max_bytes is not None and view.nbytes > max_bytes:
         raise DecodeError(f"{view.nbytes} bytes, more than max_bytes={max_bytes}", "body")
     return bytes(view)
-
-
-def _may_hold_ext(data: bytes) -> bool:
-    return len(data) > _LONG or len(data.translate(None, _MAY_BEGIN_EXT)) < len(data)
-
-
-def _may_be_deep(data: bytes) -> bool:
-    if len(data) <= MAX_DEPTH:
-        return False
-    return len(data) > _LONG or len(data) - len(data.translate(None, _MAY_NEST)) > MAX_DEPTH

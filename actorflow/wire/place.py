@@ -5,14 +5,12 @@
     body.tags{}             a member of a set, which has no number
 
 The codec packs first and asks later: only a value that failed is walked here, in
-the order in which it was packed, down to the first fault. `is_sound` is the walk
-for values that packed without complaint although msgpack may have been too kind.
+the order in which it was packed, down to the first fault.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from actorflow.errors import EncodeError
@@ -20,12 +18,20 @@ from actorflow.wire.frozen import LEAVES
 from actorflow.wire.registry import REGISTRY
 from actorflow.wire.shape import is_shapely
 
-__all__ = ["MAX_DEPTH", "TOO_DEEP", "first_fault", "is_sound", "read_fields", "refusal", "told"]
+__all__ = [
+    "MAX_DEPTH",
+    "TOO_DEEP",
+    "find_stranger",
+    "first_fault",
+    "read_fields",
+    "refusal",
+    "told",
+]
 
-MAX_DEPTH = 64
-"""Most values inside one another, whatever their types. Every Python thing done to a
-body (repr, ==, hash, copy) recurses, with up to four frames a level and a thousand in
-all; msgpack itself would follow 500 levels down."""
+MAX_DEPTH = 100
+"""Most arrays and maps inside one another; an instance is one of each, and so counts two.
+Every Python thing done to a body (repr, ==, hash, copy) recurses, with up to four frames
+a level and a thousand in all; msgpack alone would follow a thousand levels down."""
 
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; keep the parts apart and refer by id"
 
@@ -72,20 +78,18 @@ def first_fault(value: object, write: Callable[[object], object]) -> tuple[str, 
 def _fault(
     value: object, write: Callable[[object], object], depth: int, above: frozenset[int]
 ) -> tuple[str, str] | None:
-    if type(value) in LEAVES:
-        try:
-            write(value)
-        except EncodeError as error:
-            return "", str(error)
-        return None
-    if id(value) in above:
+    is_leaf = type(value) in LEAVES
+    if id(value) in above and not is_leaf:
         return "", "the value contains itself; keep ids instead of objects"
-    if depth == 0:
+    depth -= 2 if type(value) in REGISTRY.by_class else not is_leaf
+    if depth < 0:
         return "", TOO_DEEP
-    above |= {id(value)}
     try:
+        if is_leaf:
+            write(value)
+            return None
         for segment, part in _named_parts(value):
-            found = _fault(part, write, depth - 1, above)
+            found = _fault(part, write, depth, above | {id(value)})
             if found is not None:
                 return segment + found[0], found[1]
     except EncodeError as error:
@@ -119,41 +123,35 @@ def read_fields(value: object) -> dict[str, object]:
     try:
         return entry.shape.read(value)
     except Exception as error:
-        raise EncodeError(f"cannot read the fields of {entry.tag}: {told(error)}") from error
+        raise EncodeError(f"cannot read a field of {entry.tag}: {told(error)}") from error
 
 
-def is_sound(value: object, strangers: bool = False) -> bool:
-    """Whether *value* is nested no deeper than allowed and all in it is of types we write.
+def find_stranger(value: object, strangers: Set[type]) -> object | None:
+    """The first thing of a type in *strangers*, in a value that packed without complaint.
 
-    Goes down level by level, not along the values, so a deep one costs no stack.
-
-    Args:
-        value: What was packed or unpacked; it does not contain itself.
-        strangers: Pass over other types: a constructor may keep what it likes.
+    Goes along a list of its own, not down the stack. The loops are written out
+    because this runs for every body that holds as much as a float.
     """
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        below: list[object] = []
-        for whole in level:
-            inside = _inside(whole)
-            if inside is not None:
-                below += [part for part in inside if type(part) not in LEAVES]
-            elif not strangers:
-                return False
-        if not below:
-            return True
-        level = below
-    return strangers and all(_inside(whole) is None for whole in level)
-
-
-def _inside(whole: Any) -> Iterable[object] | None:
-    kind = type(whole)
-    if kind is dict:
-        return itertools.chain(whole, whole.values())
-    if kind in _PLAIN_WHOLES:
-        items: Iterable[object] = whole
-        return items
-    entry = REGISTRY.by_class.get(kind)
-    if entry is None or entry.shape is None:
-        return None
-    return entry.shape.read(whole).values()
+    wholes: list[Any] = [value]
+    add = wholes.append
+    for whole in wholes:
+        kind = type(whole)
+        if kind is dict:
+            for key in whole:
+                if type(key) is not str and type(key) not in LEAVES:
+                    add(key)
+            for part in whole.values():
+                if type(part) not in LEAVES:
+                    add(part)
+        elif kind in _PLAIN_WHOLES:
+            for part in whole:
+                if type(part) not in LEAVES:
+                    add(part)
+        elif kind in strangers:
+            found: object = whole
+            return found
+        else:
+            for part in read_fields(whole).values():
+                if type(part) not in LEAVES:
+                    add(part)
+    return None

@@ -302,6 +302,39 @@ def test_names_and_totals_of_iterables() -> None:
 
     assert (IterableSource([1, 2]).name, IterableSource([1, 2]).total) == ("list", 2)
     assert (IterableSource(numbers).name, IterableSource(numbers).total) == ("<genexpr>", None)
+    assert IterableSource({1, 2}).total == 2
+
+
+def test_a_length_that_may_cost_a_query_is_not_asked_for() -> None:
+    class Query:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1, 2])
+
+        def __len__(self) -> int:
+            raise AssertionError("fetches everything")
+
+    assert IterableSource(Query()).total is None
+
+
+@in_time
+async def test_what_has_ended_is_not_asked_again() -> None:
+    send, receive = trio.open_memory_channel[int](1)
+    answers = iter([1])
+
+    class Waiting:
+        def __aiter__(self) -> Waiting:
+            return self
+
+        async def __anext__(self) -> int:
+            for answer in answers:
+                return answer
+            send.send_nowait(0)
+            raise StopAsyncIteration
+
+    source: IterableSource[int] = IterableSource(Waiting())
+
+    assert [await source.pull(1) for _ in range(3)] == [(1,), (), ()]
+    assert receive.statistics().current_buffer_used == 1
 
 
 def test_as_source_passes_a_source_on_but_not_its_class() -> None:
@@ -405,6 +438,7 @@ async def test_the_offset_is_where_the_next_line_begins(tmp_path: Path) -> None:
         rests.append((data[source.offset :], source.line))
     await source.aclose()
 
+    assert source.offset == len(data)
     assert rests == [(b"\n{\n22\n333", 1), (b"22\n333", 3), (b"333", 4), (b"", 5)]
 
 

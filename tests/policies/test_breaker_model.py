@@ -1,4 +1,4 @@
-"""CircuitBreaker against the simplest thing that could be right: its history, read anew each time."""
+"""CircuitBreaker against the simplest thing that could be right: its own history."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -48,9 +48,7 @@ class BreakerAgainstHistory(RuleBasedStateMachine):
         if self.policy.window is None:
             row = [ok for _, ok in self.history[-self.policy.failure_threshold :]]
             return len(row) == self.policy.failure_threshold and not any(row)
-        failures = [
-            at for at, ok in self.history if not ok and self.now - at <= self.policy.window
-        ]
+        failures = [at for at, ok in self.history if not ok and self.now - at <= self.policy.window]
         return len(failures) >= self.policy.failure_threshold
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 5.0, RECOVERY]))

@@ -1,4 +1,4 @@
-"""State per key: bounded, the least recently taken forgotten first, loss avoided where it can be."""
+"""State per key: bounded, the least recently taken forgotten first."""
 
 import enum
 import uuid

@@ -97,7 +97,10 @@ def test_one_class_and_a_tuple_of_it_are_the_same_declaration() -> None:
         ),
         ({"deadline": 0}, "Retry.deadline must be a number of seconds, above 0, got 0"),
         ({"position": "front"}, "Retry.position must be one of 'tail', 'head', got 'front'"),
-        ({"budget": 10}, "Retry.budget must be a share of first attempts, up to 1 (0.1 is 10 %), got 10"),
+        (
+            {"budget": 10},
+            "Retry.budget must be a share of first attempts, up to 1 (0.1 is 10 %), got 10",
+        ),
         ({"budget": 0}, "Retry.budget must be a number above 0, got 0"),
         (
             {"budget": 0.1, "per_worker": True},

@@ -1,0 +1,297 @@
+"""The account of a run's items: how many are fed, done, skipped, dead and held.
+
+    fed = done + skipped + dead + held
+
+An item that never split is its envelope. One that did has an `Item`, which counts
+the pieces: it is held while any of them is, ends dead if one died, else done if one
+came out, else skipped. Every departure of a message is told here once, by the
+commit, and from here it goes to whoever takes results.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from actorflow.core.envelope import Envelope, message_id
+from actorflow.core.letters import DeadLetter, Reason, render_traceback
+from actorflow.errors import TooManyFailures
+from actorflow.flows.results import ErrorCount, ItemResult
+from actorflow.flows.taps import NO_RESULT, Tap
+from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.mailbox import Mailbox
+
+__all__ = ["Ledger", "Outlet"]
+
+#: Different errors that are counted by stage and type; others are counted together.
+ERRORS_KEPT = 100
+
+
+class Item:
+    """One fed item that has split into pieces."""
+
+    __slots__ = ("dead", "out", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces = 1
+        self.dead = self.out = False
+
+
+class Ledger:
+    """The account of one run.
+
+    Args:
+        kernel: The run's services.
+        window: Most items between the oldest unfinished, or untaken, one and the newest.
+        concurrency: Most items inside at a time; `None` is no limit of its own.
+        max_dead: Most dead letters; one more fails the run.
+        ordered: Whether results leave in the order of feeding.
+        deps: What handlers find as ``ctx.deps``.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        window: int = 1024,
+        concurrency: int | None = None,
+        max_dead: int = 10_000,
+        ordered: bool = False,
+        deps: Any = None,
+    ) -> None:
+        self.kernel = kernel
+        self.window = window
+        self.concurrency = window if concurrency is None else min(concurrency, window)
+        self.max_dead = max_dead
+        self.ordered = ordered
+        self.deps = deps
+        self.fed = self.done = self.skipped = self.dead = 0
+        self.letters: list[DeadLetter] = []
+        self.ids: dict[int, Any] = {}  # Ids that callers gave, of items still held.
+        self.taps: tuple[Tap, ...] = ()
+        self.on_idle: Callable[[], None] | None = None
+        self.on_halt: Callable[[BaseException], None] | None = None
+        self.closed = False
+        self._errors: Counter[tuple[str, str]] = Counter()
+        self._examples: dict[tuple[str, str], str] = {}
+        self._feeders = trio.lowlevel.ParkingLot()
+        self._parked = 0
+
+    # Feeding --------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """Items inside."""
+        return self.fed - self.done - self.skipped - self.dead
+
+    def room(self) -> int:
+        """How many items may be fed now."""
+        held = self.held
+        untaken = max((tap.untaken() for tap in self.taps), default=0)
+        return min(self.window - held - untaken, self.concurrency - held)
+
+    async def wait_for_room(self) -> None:
+        """Wait until another item may be fed."""
+        while self.room() <= 0 and not self.closed:
+            self._parked += 1
+            try:
+                await self._feeders.park()
+            finally:
+                self._parked -= 1
+
+    def look_for_feeders(self) -> None:
+        """An item has ended or a result was taken: a waiting feeder may go on."""
+        if self._parked and self.room() > 0:
+            self._feeders.unpark()
+
+    def close(self) -> None:
+        """No more items: the run is over when none is held."""
+        self.closed = True
+        self._feeders.unpark_all()
+        self._maybe_idle()
+
+    def _maybe_idle(self) -> None:
+        if self.closed and not self.held and self.on_idle is not None:
+            self.on_idle()
+
+    # Departures -----------------------------------------------------------------------
+
+    def output(self, envelope: Envelope) -> None:
+        """A value has come out of the last stage."""
+        item = envelope.item
+        if item is None:
+            self.done += 1
+            if self.taps:
+                self._publish(envelope, "done", True)
+            self._item_ended(envelope.root)
+            return
+        item.out = True
+        if self.taps:
+            self._publish(envelope, "done", False)
+        self._piece_gone(item, envelope)
+
+    def acknowledge(self, envelope: Envelope) -> None:
+        """A message has ended without a value of its own."""
+        item = envelope.item
+        if item is not None:
+            self._piece_gone(item, envelope)
+            return
+        self.skipped += 1
+        if self.taps:
+            self._publish(envelope, "skipped", True)
+        self._item_ended(envelope.root)
+
+    def give_up(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
+    ) -> None:
+        """A message has ended as a dead letter."""
+        stage = where.rpartition("/")[2]
+        letter = self._letter(envelope, reason, error, stage)
+        first = envelope.item is None or not envelope.item.dead
+        if first and self.taps:
+            self._publish(envelope, "failed", envelope.item is None, letter)
+        if envelope.item is None:
+            self.dead += 1
+            self._item_ended(envelope.root)
+        else:
+            envelope.item.dead = True
+            self._piece_gone(envelope.item, envelope)
+
+    def fork(self, envelope: Envelope, more: int) -> None:
+        """*more* pieces of the item are about to exist."""
+        if envelope.item is None:
+            envelope.item = Item()
+        envelope.item.pieces += more
+
+    def divert(self, envelope: Envelope, to: Any) -> None:
+        """The message leaves the run for an actor; here the item counts as skipped."""
+        kernel = to.cell.kernel
+        kernel.held += 1
+        to.cell.mailbox.put(Envelope(envelope.body, next(kernel.ids)))
+        self.acknowledge(envelope)
+
+    def malformed(self, place: str, text: str, error: Exception) -> None:
+        """An entry of the input could not be read: it was fed and is dead."""
+        envelope = Envelope(text, self.fed)
+        envelope.born = self.kernel.now()
+        self.fed += 1
+        self.ids[envelope.root] = place
+        self.give_up(envelope, "failed", error, "input")
+
+    def _piece_gone(self, item: Item, envelope: Envelope) -> None:
+        item.pieces -= 1
+        if item.pieces:
+            return
+        if item.dead:
+            self.dead += 1
+        elif item.out:
+            self.done += 1
+        else:
+            self.skipped += 1
+        if self.taps:
+            self._publish(envelope, "ended" if item.dead or item.out else "skipped", True)
+        self._item_ended(envelope.root)
+
+    def _item_ended(self, number: int) -> None:
+        if self.ids:
+            self.ids.pop(number, None)
+        if self._parked:
+            self.look_for_feeders()
+        if self.closed:
+            self._maybe_idle()
+
+    # Results and failures -------------------------------------------------------------
+
+    def _publish(
+        self, envelope: Envelope, status: str, ended: bool, letter: DeadLetter | None = None
+    ) -> None:
+        """Hand what became of *envelope* to every taker."""
+        for tap in self.taps:
+            result: Any = NO_RESULT
+            if tap.values_only:
+                if status == "done":
+                    result = envelope.body
+            elif status != "ended":
+                result = self._result(envelope, status, letter, tap.stage)
+            tap.push(envelope.root, result, ended)
+
+    def _result(
+        self, envelope: Envelope, status: Any, letter: DeadLetter | None, stage: str
+    ) -> ItemResult[Any]:
+        return ItemResult(
+            id=self.ids.get(envelope.root, envelope.root),
+            value=envelope.body if status == "done" else None,
+            error=None if letter is None else letter.error,
+            attempts=envelope.attempt,
+            stage=stage if letter is None else letter.stage_or_actor,
+            status=status,
+            metadata=envelope.headers or {},
+            timings={"total": self.kernel.now() - envelope.born},
+            traceback="" if letter is None else letter.traceback,
+            number=envelope.root,
+        )
+
+    def _letter(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, stage: str
+    ) -> DeadLetter:
+        whole = envelope.path is None
+        letter = DeadLetter(
+            id=self.ids.get(envelope.root, envelope.root) if whole else message_id(envelope),
+            body=envelope.body,
+            stage_or_actor=stage,
+            reason=reason,
+            error=error,
+            traceback="" if error is None else render_traceback(error),
+            attempts=envelope.attempt,
+            at=self.kernel.ports.wall(),
+            replays=envelope.replays,
+        )
+        kind = reason if error is None else type(error).__name__
+        key = (stage, kind)
+        if key not in self._errors and len(self._errors) >= ERRORS_KEPT:
+            key = ("*", "others")
+        self._errors[key] += 1
+        self._examples.setdefault(key, str(error or reason))
+        self.letters.append(letter)
+        self.kernel.bury(letter)
+        if len(self.letters) > self.max_dead and self.on_halt is not None:
+            self.on_halt(TooManyFailures(f"/{self.kernel.name}", self.max_dead, error))
+        return letter
+
+    def errors(self) -> tuple[ErrorCount, ...]:
+        """What ended messages, by stage and type, most frequent first."""
+        return tuple(
+            ErrorCount(stage=stage, type=kind, count=count, example=self._examples[stage, kind])
+            for (stage, kind), count in self._errors.most_common()
+        )
+
+    def counts(self) -> dict[str, int]:
+        """The five figures of the law."""
+        return {
+            "fed": self.fed,
+            "done": self.done,
+            "skipped": self.skipped,
+            "dead": self.dead,
+            "held": self.held,
+        }
+
+
+class Outlet(Mailbox):
+    """Where the last stage puts its values: a mailbox that is read at once and never full."""
+
+    __slots__ = ()
+
+    def __init__(self, path: str, kernel: Kernel, ledger: Ledger) -> None:
+        super().__init__(path, kernel, ledger=ledger)
+        self.direct = True
+
+    def has_room(self) -> bool:
+        """There always is: the window bounds what may be inside and untaken."""
+        return True
+
+    def put(self, envelope: Envelope) -> None:
+        self.accepted += 1
+        self.ledger.output(envelope)  # type: ignore[attr-defined]

@@ -1,0 +1,260 @@
+"""`Pipeline`: stages in a row, as a value with verbs.
+
+    flow = Pipeline([fetch, parse, save], name="crawl")
+
+    value  = await flow.invoke(url)              one item, its value
+    values = await flow.map(urls)                all values, in the order of the input
+    report = await flow.run(urls, sink=...)      counts; values go to the sink
+    async with flow.stream(urls) as results: ... as they come
+    async with flow.open() as run: ...           live
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from actorflow.errors import StageError
+from actorflow.flows.results import ItemResult, Report
+from actorflow.flows.run import Run
+from actorflow.flows.settings import run_settings
+from actorflow.flows.sources import Source
+from actorflow.flows.taps import ResultStream
+from actorflow.graph import render
+from actorflow.graph.pipeline import Node, compile_pipeline
+from actorflow.graph.plan import Plan
+from actorflow.graph.stage import stage
+from actorflow.options import known_names
+from actorflow.policies.kinds import check_policies
+
+__all__ = ["Pipeline"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Pipeline(Generic[In, Out]):
+    """Stages in a row; a value that can be run any number of times, also at once.
+
+    Args:
+        nodes: Stages, plain functions and other pipelines, in order.
+        name: Name of the flow: the first part of every path.
+        policies: For stages that name none of their kind, except `RateLimit`, `Bulkhead` and
+            `Deadline`, which bound each item from feeding to its end.
+        observers: Objects with `on_event`.
+
+    Raises:
+        CompilationError: The nodes cannot be put together.
+        ConfigurationError: An option is wrong.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        *,
+        name: str | None = None,
+        policies: Sequence[object] = (),
+        observers: Iterable[Any] = (),
+    ) -> None:
+        self.plan: Plan = compile_pipeline(nodes, name=name)
+        self.policies = check_policies(f"flow {self.plan.name!r}", policies)
+        self.observers = tuple(observers)
+
+    @classmethod
+    def of(
+        cls, *functions: Callable[..., Any], workers: int = 1, name: str | None = None
+    ) -> Pipeline[Any, Any]:
+        """A pipeline of plain functions, each with *workers* workers."""
+        return cls([stage(each, workers=workers) for each in functions], name=name)
+
+    @property
+    def name(self) -> str:
+        """Name of the flow."""
+        return self.plan.name
+
+    @property
+    def version(self) -> str:
+        """Fingerprint of names, order and all that decides what a stored message means."""
+        return self.plan.version
+
+    # Running --------------------------------------------------------------------------
+
+    def open(self, **run_options: Any) -> Run[In, Out]:
+        """A live run, as an async context manager.
+
+        Args:
+            **run_options: ``sink``, ``run_id``, ``ordered=False``, ``window=1024`` (items
+                between the oldest unfinished or untaken one and the newest),
+                ``concurrency=None`` (items inside), ``progress=None``, ``observers=()``,
+                ``max_dead=10_000``, ``deps=None``, ``seed=None``, ``total=None``.
+
+        Raises:
+            ConfigurationError: An option is unknown or out of range.
+        """
+        observers = (*self.observers, *run_options.pop("observers", ()))
+        _known(run_options)
+        return Run(
+            self.plan,
+            run_settings(self.name, self.policies, observers=observers, **run_options),
+        )
+
+    async def run(
+        self,
+        source: Source[In] | Iterable[In] | AsyncIterable[In],
+        **run_options: Any,
+    ) -> Report:
+        """Run all of *source* through the flow; values go to ``sink=`` or are dropped.
+
+        Raises:
+            ActorFlowError: Why the run could not go on.
+            Exception: What the source or the sink raised.
+        """
+        async with self.open(**run_options) as run:
+            await run.feed_from(source)
+            return await run.finish()
+
+    def run_sync(
+        self, source: Source[In] | Iterable[In] | AsyncIterable[In], **run_options: Any
+    ) -> Report:
+        """`run`, for code outside trio."""
+
+        async def main() -> Report:
+            return await self.run(source, **run_options)
+
+        return trio.run(main)
+
+    @asynccontextmanager
+    async def stream(
+        self, source: Source[In] | Iterable[In] | AsyncIterable[In], **run_options: Any
+    ) -> AsyncIterator[ResultStream]:
+        """Results as they come: one per output, one per failed or skipped item.
+
+        The input is read as results are taken. Leaving early cancels the rest.
+        """
+        async with self.open(**run_options) as run:
+            results = run.results()
+            run.start_feeding(source)
+            yield results
+            run.cancel()
+
+    async def map(
+        self,
+        items: Iterable[In] | AsyncIterable[In],
+        *,
+        return_exceptions: bool = False,
+        **run_options: Any,
+    ) -> list[Any]:
+        """All values in the order of the input: the only call that keeps all of them.
+
+        There is one entry per item: its value; a list, if a stage of the flow gives many; or
+        `None` for a skipped one.
+
+        Raises:
+            ExceptionGroup: Of `StageError`s, unless *return_exceptions* puts them in place.
+        """
+        many = any("generator" in each.kind for each in self.plan.stages)
+        found: dict[int, list[ItemResult[Any]]] = {}
+        count = 0
+        async with self.stream(items, **run_options) as results:
+            async for result in results:
+                found.setdefault(result.number, []).append(result)
+                count = max(count, result.number + 1)
+        values: list[Any] = []
+        failures: list[Exception] = []
+        for number in range(count):
+            own = found.get(number, [])
+            failed = next((each for each in own if each.status == "failed"), None)
+            if failed is not None:
+                error = _stage_error(failed)
+                failures.append(error)
+                values.append(error)
+            elif many:
+                values.append([each.value for each in own if each.ok])
+            else:
+                values.append(own[0].value if own else None)
+        if failures and not return_exceptions:
+            raise ExceptionGroup(f"flow {self.name!r}: {len(failures)} items failed", failures)
+        return values
+
+    async def invoke(self, value: In, *, deps: Any = None) -> Any:
+        """Run one item and return its value.
+
+        Raises:
+            StageError: It failed, or gave no value or several; the handler's own error is
+                the cause.
+        """
+        values = await self.invoke_all(value, deps=deps)
+        if len(values) == 1:
+            return values[0]
+        last = self.plan.exits[0]
+        detail = (
+            f"gave {len(values)} values; use invoke_all()" if values else "gave no value (skipped)"
+        )
+        raise StageError(last, 0, 1, detail)
+
+    async def invoke_all(self, value: In, *, deps: Any = None) -> list[Any]:
+        """Run one item and return all its values.
+
+        Raises:
+            StageError: It failed; the handler's own error is the cause.
+        """
+        values = []
+        async with self.stream([value], deps=deps) as results:
+            async for result in results:
+                if result.status == "failed":
+                    raise _stage_error(result)
+                if result.ok:
+                    values.append(result.value)
+        return values
+
+    async def run_step(self, name: str, value: Any) -> Any:
+        """Run one stage alone on *value*, with its policies.
+
+        Raises:
+            CompilationError: No stage has that name.
+            StageError: It failed.
+        """
+        return await Pipeline[Any, Any]([self.plan.stage(name)], name=self.name).invoke(value)
+
+    # Looking --------------------------------------------------------------------------
+
+    def explain(self) -> str:
+        """The stages and their options as a table."""
+        return self.plan.explain()
+
+    def to_text(self) -> str:
+        """The flow as a drawing in characters."""
+        return render.to_text(self.plan)
+
+    def to_mermaid(self) -> str:
+        """The flow as a Mermaid drawing."""
+        return render.to_mermaid(self.plan)
+
+    def to_dot(self) -> str:
+        """The flow as a Graphviz drawing."""
+        return render.to_dot(self.plan)
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.name!r}: {' -> '.join(each.name for each in self.plan.stages)}>"
+
+
+def _stage_error(result: ItemResult[Any]) -> StageError:
+    detail = "given up" if result.error is None else repr(result.error)
+    error = StageError(result.stage, result.id, result.attempts, detail)
+    error.__cause__ = result.error
+    return error
+
+
+_RUN_OPTIONS = tuple(
+    name
+    for name, each in inspect.signature(run_settings).parameters.items()
+    if each.kind is inspect.Parameter.KEYWORD_ONLY
+)
+
+
+def _known(given: dict[str, Any]) -> None:
+    known_names("run", given, _RUN_OPTIONS)

@@ -1,0 +1,381 @@
+"""A flow while it runs: feeding it, watching it, changing it, and its endings.
+
+    feed ──► first stage's mailbox ──► ... ──► last stage ──► outlet ──► taps ──► takers
+
+The stages are children of the run's supervisor, last stage first, so that they stop
+in the order of the flow. Sources are read and sinks are written by tasks beside them.
+The run's body is outside all of that: nothing here cancels it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import trio
+
+from actorflow import options
+from actorflow.actors.house import House
+from actorflow.errors import ConfigurationError, InsideTurn, NotRunningError
+from actorflow.flows.feeding import Feeder
+from actorflow.flows.ledger import Ledger, Outlet
+from actorflow.flows.results import ErrorCount, ItemResult, Report, RunStats, WorkerState
+from actorflow.flows.settings import RunSettings
+from actorflow.flows.sources import Source, as_source
+from actorflow.flows.taps import ResultStream, Tap
+from actorflow.flows.watching import run_stats, show_progress, worker_states
+from actorflow.graph.plan import Plan as FlowPlan
+from actorflow.policies.supervision import ChildSpec
+from actorflow.runtime.cell import turn_here
+from actorflow.runtime.declare import Plan
+from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.ports import real_ports
+from actorflow.stages.build import StageCell
+
+__all__ = ["Run"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Run(Generic[In, Out]):
+    """A live run; made by ``flow.open()``, which is its ``async with`` block.
+
+    Leaving the block calls `finish` if no ending was called; with an exception in the body it
+    calls `stop`.
+
+    Attributes:
+        run_id: Id of the run.
+        report: How it ended; `None` while it runs.
+    """
+
+    def __init__(self, plan: FlowPlan, settings: RunSettings) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.run_id = settings.run_id or secrets.token_hex(8)
+        self.report: Report | None = None
+        self._over = trio.Event()
+        self._ending = False
+        self._error: BaseException | None = None
+        self._writer_done: trio.Event | None = None
+        kernel = Kernel(plan.name, real_ports(settings.seed), settings.observers)
+        self._kernel = kernel
+        self._ledger = Ledger(
+            kernel,
+            window=settings.window,
+            concurrency=settings.inside,
+            max_dead=settings.max_dead,
+            ordered=settings.ordered,
+            deps=settings.deps,
+        )
+        self._ledger.on_idle = self._idle
+        self._ledger.on_halt = self._fail
+        self.stages: dict[str, StageCell] = {}
+        # Last stage first: stopping right to left then follows the flow.
+        specs = tuple(ChildSpec(each.name, StageCell, shutdown=30.0) for each in plan.stages[::-1])
+        self._house = House(
+            kernel,
+            Plan(children=specs, max_restarts=0),
+            lambda _, spec: self.stages[spec.id],
+        )
+        self._house.on_end = self._tree_ended
+        self._outlet = Outlet(f"/{plan.name}/results", kernel, self._ledger)
+        for stage in plan.stages:
+            self.stages[stage.name] = StageCell(
+                stage, self._house.root, self._ledger, settings.stage_defaults
+            )
+        for name, cell in self.stages.items():
+            following = plan.successors(name)
+            cell.target = self.stages[following[0]].mailbox if following else self._outlet
+        self._feeder = Feeder(self._ledger, settings)
+        self._started = 0.0
+
+    # The block ------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._started = self._kernel.now()
+        if self.settings.sink is not None:
+            await self.settings.sink.open()
+        await self._house.open()
+        await self._house.ready.wait()
+        if self.settings.sink is not None:
+            self._writer_done = trio.Event()
+            tap = self._tap(values_only=True)
+            self._kernel.services.start_soon(self._write, self.settings.sink, tap)
+        if self.settings.display is not None:
+            self._kernel.services.start_soon(show_progress, self, self.settings.display)
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None and not self._ending:
+                await self.finish()
+        finally:
+            self._house.kill()
+            await self._house.close()
+            self._note_report()
+        if error is None and self._error is not None and not self._ending:
+            raise self._error
+
+    def _idle(self) -> None:
+        """The input has ended and nothing is held: there will be no more results."""
+        self._close_taps()
+        self._over.set()
+
+    def _tree_ended(self) -> None:
+        """Nothing of the tree is left, wanted or not."""
+        ending = self._house.ending
+        if ending is not None and ending.kind == "crash" and self._error is None:
+            self._error = ending.error
+        self._ledger.closed = True
+        self._ledger.close()
+        for tap in self._ledger.taps:
+            tap.close(self._error)
+        self._over.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """The run cannot go on: stop everything; `finish` and the takers raise *error*."""
+        if self._error is None:
+            self._error = error
+        self._over.set()
+        self._feeder.cancel()
+        self._house.kill()
+
+    # Feeding --------------------------------------------------------------------------
+
+    async def feed(
+        self,
+        items: Iterable[In] | AsyncIterable[In],
+        *,
+        stage: str | None = None,
+        priority: int = 100,
+        ids: Iterable[Any] | None = None,
+    ) -> list[Any]:
+        """Feed *items*, waiting for room; returns their ids when all are accepted.
+
+        Args:
+            items: An iterable or async iterable of items; not a str, bytes or mapping.
+            stage: Name of the stage to feed instead of the first.
+            priority: Lower is handled first, in every stage.
+            ids: Ids for the items, one each; their numbers from 0 by default.
+
+        Raises:
+            NotRunningError: The run has ended, or ends while this waits.
+            ConfigurationError: *items* is one value, or the stage is unknown.
+        """
+        self._refuse_inside("run.feed()", "ctx.emit()")
+        source = as_source(items)
+        accepted: list[Any] = []
+        await self._feed(source, stage, priority, ids, accepted)
+        return accepted
+
+    async def feed_from(self, source: Source[In] | Iterable[In] | AsyncIterable[In]) -> None:
+        """Feed all that *source* gives, as there is room for it; returns when it is at its end
+        or the run has stopped reading."""
+        self._refuse_inside("run.feed_from()", "ctx.emit()")
+        await self._feed(as_source(source), None, 100, None, None)
+
+    async def _feed(
+        self, source: Any, stage: str | None, priority: int, ids: Any, accepted: list[Any] | None
+    ) -> None:
+        self._raise_if_over()
+        cell = self.stages[self.plan.stage(stage or self.plan.entry).name]
+        await self._feeder.feed(source, cell.mailbox, priority, ids, accepted)
+        if self._error is not None:
+            raise self._error
+        if accepted is not None and self._over.is_set():
+            raise NotRunningError(f"run {self.run_id} ended while it was fed")
+
+    def start_feeding(self, source: Any) -> None:
+        """Feed *source* in a task of the run's own, then take no more; for ``stream``."""
+        self._kernel.services.start_soon(self._feed_beside, as_source(source))
+
+    async def _feed_beside(self, source: Any) -> None:
+        mailbox = self.stages[self.plan.entry].mailbox
+        try:
+            await self._feeder.feed(source, mailbox, 100, None, None)
+        except Exception as error:
+            self._fail(error)
+        self._ledger.close()
+
+    # Results --------------------------------------------------------------------------
+
+    def results(self) -> ResultStream:
+        """What comes out from now on, as an async iterator of `ItemResult`.
+
+        Before this is called results are counted and dropped; after it, what is not taken
+        counts towards the window, so that feeding waits for the taker.
+        """
+        self._raise_if_over()
+        return ResultStream(self._tap(values_only=False))
+
+    def _tap(self, *, values_only: bool) -> Tap:
+        tap = Tap(
+            self.plan.exits[0],
+            ordered=self._ledger.ordered,
+            values_only=values_only,
+            first=self._ledger.fed,
+            on_taken=self._ledger.look_for_feeders,
+        )
+        self._ledger.taps = (*self._ledger.taps, tap)
+        return tap
+
+    async def _write(self, sink: Any, tap: Tap) -> None:
+        assert self._writer_done is not None
+        try:
+            while values := await tap.take():
+                await sink.write(values)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._writer_done.set()
+
+    # Watching -------------------------------------------------------------------------
+
+    def stats(self) -> RunStats:
+        """The run at this moment, as a frozen copy."""
+        elapsed = self._kernel.now() - self._started
+        return run_stats(self._kernel, self._ledger, self.stages, elapsed, self.settings.total)
+
+    def errors(self) -> tuple[ErrorCount, ...]:
+        """What ended messages, by stage and type; the first 100 kinds."""
+        return self._ledger.errors()
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        """Every worker at this moment."""
+        return worker_states(self.stages)
+
+    @property
+    def over(self) -> trio.Event:
+        """Set when nothing is held any more after the input has ended, or the run has ended."""
+        return self._over
+
+    # Changing -------------------------------------------------------------------------
+
+    async def pause(self, stage: str) -> None:
+        """Let *stage* begin no more turns; those in progress go on."""
+        mailbox = self._stage(stage).mailbox
+        mailbox.paused, mailbox.quiet = True, False
+        await trio.lowlevel.checkpoint()
+
+    async def resume(self, stage: str) -> None:
+        """Let *stage* go on."""
+        mailbox = self._stage(stage).mailbox
+        mailbox.paused = False
+        mailbox.look_again()
+        mailbox.wake_for_work()
+        await trio.lowlevel.checkpoint()
+
+    async def resize(self, stage: str, workers: int) -> None:
+        """Give *stage* another number of workers; surplus ones end after their turn."""
+        self._stage(stage).resize(workers)
+        await trio.lowlevel.checkpoint()
+
+    async def set_policy(self, stage: str, policy: object) -> None:
+        """Put *policy* in the place of the one of its kind that *stage* has.
+
+        Raises:
+            ConfigurationError: The stage has no policy of that kind.
+        """
+        self._stage(stage).change(policy)
+        await trio.lowlevel.checkpoint()
+
+    def _stage(self, name: str) -> StageCell:
+        return self.stages[self.plan.stage(name).name]
+
+    # Endings --------------------------------------------------------------------------
+
+    async def finish(self) -> Report:
+        """Take no more input, wait for all that is held, end.
+
+        Raises:
+            ActorFlowError: Why the run could not go on: `RestartsExhausted`, `TooManyFailures`.
+            Exception: What a source or sink raised.
+        """
+        self._refuse_inside("run.finish()", "a task outside the run")
+        self._ending = True
+        self._ledger.close()
+        await self._over.wait()
+        return await self._end(options.seconds("finish", 30.0))
+
+    async def drain(self, timeout: float = 30.0) -> Report:
+        """Stop reading sources, finish what is held, end; all by one deadline.
+
+        What is not finished by then stays held, and is so counted.
+        """
+        seconds = options.seconds("drain() timeout", timeout)
+        self._refuse_inside("run.drain()", "a task outside the run")
+        until = self._kernel.now() + seconds
+        self._ending = self._kernel.draining = True
+        self._feeder.cancel()
+        self._ledger.close()
+        for cell in self.stages.values():
+            cell.mailbox.wake_for_work()  # A gate that holds may now reject.
+        with trio.move_on_at(until):
+            await self._over.wait()
+        return await self._end(until - self._kernel.now())
+
+    async def stop(self) -> Report:
+        """End turns now, their attempts given back; what is held stays held."""
+        self._refuse_inside("run.stop()", "ctx.fail() or on_failure='halt'")
+        self._ending = True
+        self.cancel()
+        return await self._end(5.0)
+
+    def cancel(self) -> None:
+        """End everything now."""
+        self._ending = True
+        self._feeder.cancel()
+        self._house.kill()
+
+    async def _end(self, seconds: float) -> Report:
+        """Let the sink write what there is, end the tree, make the report."""
+        self._close_taps()
+        if self._writer_done is not None:
+            with trio.move_on_after(max(seconds, 0.0)):
+                await self._writer_done.wait()
+        self._house.kill()
+        await self._house.ended.wait()
+        self._note_report()
+        if self.settings.sink is not None:
+            await self.settings.sink.aclose()
+        if self._error is not None:
+            raise self._error
+        assert self.report is not None
+        return self.report
+
+    def _close_taps(self) -> None:
+        for tap in self._ledger.taps:
+            tap.close(self._error)
+
+    def _note_report(self) -> None:
+        if self.report is not None:
+            return
+        stats = self.stats()
+        self.report = Report(
+            run_id=self.run_id,
+            counts=stats.counts,
+            duration=stats.elapsed,
+            stages=stats.stages,
+            errors=stats.errors,
+            dead=tuple(self._ledger.letters),
+            restarts=stats.restarts,
+        )
+
+    def _raise_if_over(self) -> None:
+        if self._error is not None:
+            raise NotRunningError(f"run {self.run_id} has failed") from self._error
+        if self._ending or not self._house.alive:
+            raise NotRunningError(f"run {self.run_id} has ended; open another one")
+
+    def _refuse_inside(self, verb: str, instead: str) -> None:
+        if turn_here() is not None:
+            raise InsideTurn(verb, instead)

@@ -1,0 +1,168 @@
+"""Where results wait to be taken: in completion order, or put back into the order of feeding.
+
+A tap holds what the run's window allows and no more, because what is not taken
+counts towards the window. Without a tap, results are counted and dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+__all__ = ["NO_RESULT", "ResultStream", "Tap"]
+
+#: Pushed where an item ends without giving the taker anything.
+NO_RESULT: Any = object()
+
+#: Results handed out between two checkpoints.
+TAKEN_PER_CHECKPOINT = 64
+
+
+class Tap:
+    """Results of one run on their way to one taker.
+
+    Args:
+        stage: Name of the stage whose values these are.
+        ordered: Whether they leave in the order of feeding.
+        values_only: Keep plain values of what is done, instead of results of everything.
+        first: Number of the first item whose results it takes.
+        on_taken: Called when results were taken, so that feeding may go on.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_early",
+        "_next",
+        "_ready",
+        "closed",
+        "error",
+        "on_taken",
+        "ordered",
+        "stage",
+        "values_only",
+    )
+
+    def __init__(
+        self,
+        stage: str,
+        *,
+        ordered: bool,
+        values_only: bool,
+        first: int,
+        on_taken: Callable[[], None],
+    ) -> None:
+        self.stage = stage
+        self.ordered = ordered
+        self.values_only = values_only
+        self.on_taken = on_taken
+        self.closed = False
+        self.error: BaseException | None = None
+        self._ready: deque[Any] = deque()
+        self._arrived: trio.Event | None = None
+        self._next = first
+        self._early: dict[int, tuple[list[Any], bool]] = {}
+
+    def push(self, number: int, result: Any, ended: bool) -> None:
+        """One result of item *number*, or `NO_RESULT`; *ended*: it was its last."""
+        if not self.ordered:
+            if result is not NO_RESULT:
+                self._ready.append(result)
+        elif number != self._next:
+            results, _ = self._early.get(number, ([], False))
+            if result is not NO_RESULT:
+                results.append(result)
+            self._early[number] = results, ended
+            return
+        else:
+            if result is not NO_RESULT:
+                self._ready.append(result)
+            if ended:
+                self._next += 1
+                self._release()
+        if self._arrived is not None:
+            self._arrived.set()
+
+    def _release(self) -> None:
+        """Let go of what waited for the item that has just ended."""
+        while (waiting := self._early.get(self._next)) is not None:
+            results, ended = waiting
+            self._ready.extend(results)
+            if not ended:
+                self._early[self._next] = [], False
+                return
+            del self._early[self._next]
+            self._next += 1
+
+    def untaken(self) -> int:
+        """Results that wait here, those that wait for an earlier item included."""
+        return len(self._ready) + len(self._early)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Nothing more will come; *error* is raised to the taker after what is left."""
+        self.closed = True
+        self.error = self.error or error
+        if self._arrived is not None:
+            self._arrived.set()
+
+    async def take(self) -> list[Any]:
+        """All that has arrived, at least one; empty at the end.
+
+        Raises:
+            BaseException: What the tap was closed with.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._ready:
+            if self.closed:
+                if self.error is not None:
+                    raise self.error
+                return []
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+            self._arrived = None
+        taken = list(self._ready)
+        self._ready.clear()
+        self.on_taken()
+        return taken
+
+    async def take_one(self) -> Any:
+        """The next result.
+
+        Raises:
+            StopAsyncIteration: There will be none.
+        """
+        while not self._ready:
+            if self.closed:
+                if self.error is not None:
+                    raise self.error
+                raise StopAsyncIteration
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+            self._arrived = None
+        result = self._ready.popleft()
+        self.on_taken()
+        return result
+
+
+class ResultStream:
+    """Results of a run, as an async iterator."""
+
+    def __init__(self, tap: Tap) -> None:
+        self._tap = tap
+        self._taken = 0
+
+    def __aiter__(self) -> ResultStream:
+        return self
+
+    async def __anext__(self) -> Any:
+        self._taken += 1
+        if not self._taken % TAKEN_PER_CHECKPOINT:
+            await trio.lowlevel.checkpoint()
+        return await self._tap.take_one()
+
+    async def aclose(self) -> None:
+        """Take no more; what comes is counted and dropped."""
+        self._tap.close()
+        await trio.lowlevel.checkpoint()

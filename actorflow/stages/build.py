@@ -1,0 +1,138 @@
+"""Build the actors of one stage: a supervisor, its workers, and the mailbox they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from actorflow.errors import ConfigurationError
+from actorflow.graph.stage import Stage
+from actorflow.policies.chain import Chain
+from actorflow.policies.supervision import ChildSpec
+from actorflow.runtime.cell import Cell
+from actorflow.runtime.declare import Plan
+from actorflow.runtime.kernel import Kernel, Ledger
+from actorflow.runtime.mailbox import Mailbox
+from actorflow.runtime.spawn import ActorCell, equip
+from actorflow.runtime.supervisor import SupervisorCell
+from actorflow.runtime.turn import Turn
+from actorflow.stages.calls import call_for
+
+__all__ = ["StageCell", "WorkerBehaviour"]
+
+#: Crashes outside a turn that a stage survives, and the seconds within which they count.
+#: A crash inside a turn has cost its message an attempt and is not counted.
+MAX_RESTARTS = 3
+RESTART_WINDOW = 30.0
+
+#: Seconds a worker has to end its turn when its stage is stopped before it is killed.
+WORKER_SHUTDOWN = 5.0
+
+
+class WorkerBehaviour:
+    """What a worker does: the stage's handler."""
+
+    def __init__(self, stage: Stage[Any, Any]) -> None:
+        self._stage = stage
+
+    def begin(self, cell: Cell) -> None:
+        """Wire the handler into *cell*."""
+        call = call_for(self._stage, cell)
+        cell.call, cell.wants_turn, cell.coroutines = call.call, call.wants_turn, call.coroutines
+        cell.turn_type = Turn
+        cell.crash_on = self._stage.crash_on
+
+    def starter(self, cell: Cell) -> None:
+        """Workers have no `on_start`."""
+
+    def stopper(self, cell: Cell) -> None:
+        """Workers have no `on_stop`."""
+
+
+class StageCell(SupervisorCell):
+    """The supervisor of one stage.
+
+    Args:
+        stage: The declaration.
+        parent: The run's supervisor.
+        ledger: The run's account of its items.
+        defaults: The flow's policies.
+
+    Attributes:
+        mailbox: The user lane that all workers share.
+        chain: The stage's policies.
+        workers: How many there are to be.
+    """
+
+    def __init__(
+        self, stage: Stage[Any, Any], parent: Any, ledger: Ledger, defaults: Sequence[Any] = ()
+    ) -> None:
+        kernel: Kernel = parent.kernel
+        path = f"{parent.path}/{stage.name}"
+        plan = Plan(
+            max_restarts=MAX_RESTARTS,
+            window=RESTART_WINDOW,
+            forgives_turns=True,
+            children=tuple(_worker_spec(number) for number in range(1, stage.workers + 1)),
+        )
+        super().__init__(path, kernel, parent, plan, self._make_worker)
+        self.stage = stage
+        self.workers = stage.workers
+        self.mailbox = Mailbox(
+            path,
+            kernel,
+            capacity=stage.capacity,
+            overflow=stage.overflow,
+            ledger=ledger,
+            priorities=stage.priorities,
+            max_waiting=stage.max_waiting,
+        )
+        self.mailbox.key_of = stage.key
+        self.chain = Chain(
+            stage.policies,
+            where=f"stage {stage.name!r}",
+            workers=stage.workers,
+            defaults=defaults,
+            shared=kernel.machines,
+            timeout=stage.timeout,
+        )
+        self.target: Mailbox | None = None
+        kernel.nodes[path] = self
+
+    def _make_worker(self, supervisor: SupervisorCell, spec: ChildSpec) -> ActorCell:
+        cell = ActorCell(f"{self.path}/{spec.id}", self.kernel, self.mailbox, self)
+        cell.spec = spec
+        cell.behaviour = WorkerBehaviour(self.stage)
+        cell.target = self.target
+        cell.shutdown = WORKER_SHUTDOWN
+        equip(cell, self.chain)
+        if self.stage.isolation == "share":
+            self.mailbox.packs = False
+        self.kernel.nodes[cell.path] = cell
+        return cell
+
+    def resize(self, workers: int) -> None:
+        """Have *workers* workers from now on; surplus ones end after their turn."""
+        if type(workers) is not int or workers < 1:
+            raise ConfigurationError(f"stage {self.stage.name!r}.workers", workers, "1 or more")
+        for number in range(self.workers + 1, workers + 1):
+            spec = _worker_spec(number)
+            self.adopt(spec, self._make_worker(self, spec))
+        for number in range(workers + 1, self.workers + 1):
+            self.release(self.children[str(number)].node)
+        self.workers = workers
+
+    def change(self, policy: object) -> None:
+        """Put *policy* in the place of the one of its kind."""
+        self.chain.change(policy, self.kernel.now())
+        for cell in self.each_worker(lambda cell: cell):
+            equip(cell, self.chain)
+        self.mailbox.wake_for_work()
+
+    def each_worker(self, look: Callable[[Cell], Any]) -> list[Any]:
+        """What *look* says of each worker there is."""
+        return [look(child.node) for child in self.children.values() if child.node is not None]
+
+
+def _worker_spec(number: int) -> ChildSpec:
+    return ChildSpec(str(number), _worker_spec, shutdown=WORKER_SHUTDOWN)
