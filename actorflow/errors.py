@@ -218,7 +218,9 @@ class AskTimeout(AskError, TimeoutError):
     """
 
     def __init__(self, path: str, seconds: float) -> None:
-        super().__init__(path, f"no answer within {seconds:g} s; raise `timeout` or look at stats()")
+        super().__init__(
+            path, f"no answer within {seconds:g} s; raise `timeout` or look at stats()"
+        )
         self.seconds = seconds
 
 

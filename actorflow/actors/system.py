@@ -173,7 +173,8 @@ class ActorSystem:
 
     async def resume(self, ref: ActorRef[Any]) -> None:
         """Start a parked actor again; one that is not parked is left alone."""
-        ref.cell.parent.resume(ref.cell)
+        supervisor: Any = ref.cell.parent
+        supervisor.resume(ref.cell)
         await trio.lowlevel.checkpoint()
 
     async def replay(self, letter: DeadLetter) -> None:

@@ -118,7 +118,8 @@ class Feeder:
                 continue
             free = mailbox.free() if mailbox.overflow == "block" else BLOCK
             if mailbox.overflow == "block" and not mailbox.has_room():
-                await mailbox.wait_for_room()
+                # Woken for every place, the feeder would cost more than the work it brings.
+                await mailbox.wait_for_room(max(1, mailbox.capacity // 4))
                 if ledger.room() <= 0:
                     mailbox.room_made()
                     continue

@@ -118,12 +118,15 @@ class BlockReader(_Blocks):
     async def read(self) -> bytes:
         """The next block, empty at the end. A cancelled read has taken nothing."""
         assert self._file is not None
-        if self._waits:
-            try:
-                await trio.lowlevel.wait_readable(self._file.fileno())
-            except OSError:  # What is always ready, such as /dev/null, cannot be waited for.
-                self._waits = False
-        return await trio.to_thread.run_sync(_read_block, self._file, limiter=self._limiter)
+        block = None
+        while block is None:  # Non-blocking, and somebody else was quicker.
+            if self._waits:
+                try:
+                    await trio.lowlevel.wait_readable(self._file.fileno())
+                except OSError:  # What is always ready, such as /dev/null, cannot be waited for.
+                    self._waits = False
+            block = await trio.to_thread.run_sync(self._file.read, BLOCK, limiter=self._limiter)
+        return block
 
     def close(self) -> None:
         """Close the file; standard input stays open."""
@@ -253,8 +256,7 @@ class LineSplitter:
             self._end_line()
 
     def _carry(self, piece: bytes) -> None:
-        if self._size <= self._max_line:
-            self._partial += piece
+        self._partial += piece
         self._size += len(piece)
         if self._size > self._max_line:
             del self._partial[HEAD:]
@@ -315,16 +317,8 @@ class _TextStream:
         raise AssertionError("a standard stream stays open")
 
 
-def _read_block(file: RawFile) -> bytes:
-    while (block := file.read(BLOCK)) is None:  # Somebody made it non-blocking.
-        select.select([file], [], [])
-    return block
-
-
 def _write_some(file: RawFile, data: memoryview) -> int:
-    while (written := file.write(data)) is None:  # Somebody made it non-blocking.
-        select.select([], [file], [])
-    return written
+    return file.write(data) or 0  # None: non-blocking, and there was no room after all.
 
 
 def _is_fifo(path: str) -> bool:

@@ -1,12 +1,12 @@
 """`Pipeline`: stages in a row, as a value with verbs.
 
-    flow = Pipeline([fetch, parse, save], name="crawl")
+flow = Pipeline([fetch, parse, save], name="crawl")
 
-    value  = await flow.invoke(url)              one item, its value
-    values = await flow.map(urls)                all values, in the order of the input
-    report = await flow.run(urls, sink=...)      counts; values go to the sink
-    async with flow.stream(urls) as results: ... as they come
-    async with flow.open() as run: ...           live
+value  = await flow.invoke(url)              one item, its value
+values = await flow.map(urls)                all values, in the order of the input
+report = await flow.run(urls, sink=...)      counts; values go to the sink
+async with flow.stream(urls) as results: ... as they come
+async with flow.open() as run: ...           live
 """
 
 from __future__ import annotations

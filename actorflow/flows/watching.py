@@ -62,9 +62,7 @@ def stage_stats(stage: StageCell) -> StageStats:
 
 def worker_states(stages: Mapping[str, StageCell]) -> tuple[WorkerState, ...]:
     """Every worker of every stage at this moment."""
-    return tuple(
-        state for stage in stages.values() for state in stage.each_worker(_worker_state)
-    )
+    return tuple(state for stage in stages.values() for state in stage.each_worker(_worker_state))
 
 
 def _worker_state(cell: Any) -> WorkerState:

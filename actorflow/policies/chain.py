@@ -36,6 +36,7 @@ from actorflow.policies.gate import Gate
 from actorflow.policies.kinds import check_policies, kind_of, sorted_gates, with_defaults
 from actorflow.policies.machine import Decider, Machine
 from actorflow.policies.retry import Retry, RetryBudget
+from actorflow.policies.roster import Roster, is_per_worker
 from actorflow.policies.timeout import Deadline, Timeout
 
 __all__ = ["GRAVITY", "Chain"]
@@ -54,7 +55,6 @@ GRAVITY: Final[tuple[type, ...]] = (
 
 _FAILED: Final = Quarantine("failed")
 _EXPIRED: Final = Quarantine("expired")
-_METHODS: Final = ("ready", "take", "record", "dump", "load")
 
 
 class Chain:
@@ -83,6 +83,23 @@ class Chain:
         ConfigurationError: A policy is wrong, or two contradict.
     """
 
+    __slots__ = (
+        "_budget",
+        "_deciders",
+        "_gates",
+        "_guards",
+        "_policies",
+        "_roster",
+        "_where",
+        "budgeted",
+        "dated",
+        "deadline",
+        "gate",
+        "may_retry",
+        "retry",
+        "timeout",
+    )
+
     def __init__(
         self,
         policies: Sequence[object],
@@ -99,11 +116,9 @@ class Chain:
         if timeout is not None:
             named = _with_timeout(named, timeout)
         self._where = where
-        self._shared = {} if shared is None else shared
+        self._roster = Roster(where, {} if shared is None else shared)
         self._policies = with_defaults(named, check_policies(f"{where} default", defaults))
         self._guards = sorted_gates(self._policies)
-        # By the labels that they have in a snapshot.
-        self._machines: dict[str, Machine] = {}
         self._budget = self._make_budget()
         self._gates: list[Gate | None] = []
         self.gate = self.gate_for(0)
@@ -136,7 +151,7 @@ class Chain:
 
         Without a `per_worker` policy all workers have the same one.
         """
-        if self._gates and not any(map(_per_worker, self._guards.values())):
+        if self._gates and not any(map(is_per_worker, self._guards.values())):
             return self._gates[0]
         while len(self._gates) <= worker:
             self._gates.append(self._make_gate(len(self._gates)))
@@ -145,50 +160,16 @@ class Chain:
     def _make_gate(self, worker: int) -> Gate | None:
         members = []
         for label, policy in self._guards.items():
-            machine = self._machine(policy, f"{label}.{worker}" if _per_worker(policy) else label)
+            machine = self._roster.find(policy, label, worker)
             if machine is not None:
                 members.append((policy, machine))
         return Gate(members) if members else None
 
     def _make_budget(self) -> RetryBudget | None:
         retry = self._first(Retry)
-        budget = None if retry is None else self._machine(retry, "Retry")
+        budget = None if retry is None else self._roster.find(retry, "Retry")
         assert budget is None or isinstance(budget, RetryBudget)
         return budget
-
-    def _machine(self, policy: Any, label: str) -> Machine | None:
-        """The machine that *policy* means: its worker's, the chain's or the system's."""
-        if label in self._machines:
-            return self._machines[label]
-        name = getattr(policy, "shared", None)
-        machine: Machine | None
-        if name is None:
-            machine = policy.machine()
-        else:
-            machine = self._shared_machine(policy, f"{kind_of(policy).__name__}/{name}")
-        if machine is None:
-            return None
-        missing = [each for each in _METHODS if not callable(getattr(machine, each, None))]
-        if missing or not hasattr(machine, "calm"):
-            wanted = f"a machine with calm, {', '.join(_METHODS)}"
-            option = f"{self._where} {type(policy).__name__}.machine()"
-            raise ConfigurationError(option, machine, wanted)
-        self._machines[label] = machine
-        return machine
-
-    def _shared_machine(self, policy: Any, name: str) -> Machine | None:
-        machine = self._shared.get(name)
-        if machine is None:
-            machine = policy.machine()
-            if machine is not None:
-                self._shared[name] = machine
-        elif (first := getattr(machine, "policy", policy)) != policy:
-            wanted = f"declared as where shared={policy.shared!r} was first used: {first!r:.200}"
-            raise ConfigurationError(f"{self._where} {kind_of(policy).__name__}", policy, wanted)
-        if machine in self._machines.values():
-            wanted = f"a list that uses shared={policy.shared!r} once"
-            raise ConfigurationError(f"{self._where} policies", policy, wanted)
-        return machine
 
     def first_lease(self) -> None:
         """A message was leased for the first time; only a retry budget counts it."""
@@ -258,12 +239,7 @@ class Chain:
                 raise ConfigurationError(f"{self._where} policy", policy, wanted)
         old = found[0]
         labels = [label for label, each in self._guards.items() if each is old]
-        machines = [self._machines[each] for each in self._machines if _within(each, labels)]
-        if not all(callable(getattr(each, "change", None)) for each in machines):
-            wanted = "one whose machine has change(policy, now)"
-            raise ConfigurationError(f"{self._where} policy", policy, wanted)
-        for machine in machines:
-            machine.change(policy, now)  # type: ignore[attr-defined]
+        self._roster.change(labels, policy, now)
         self._guards.update(dict.fromkeys(labels, policy))
         self._policies = [policy if each is old else each for each in self._policies]
         if isinstance(policy, Retry):
@@ -272,20 +248,18 @@ class Chain:
 
     def _change_budget(self, retry: Retry, now: float) -> None:
         if self._budget is None or retry.budget is None:
-            self._machines.pop("Retry", None)
+            self._roster.forget("Retry")
             self._budget = self._make_budget()
         else:
             self._budget.change(retry, now)
 
     def dump(self, now: float) -> dict[str, Any]:
         """The state of every machine, as plain values under their labels."""
-        return {label: machine.dump(now) for label, machine in self._machines.items()}
+        return self._roster.dump(now)
 
     def load(self, state: dict[str, Any], now: float, elapsed: float) -> None:
         """Go on from *state*, dumped *elapsed* seconds ago. What is not there begins anew."""
-        for label, machine in self._machines.items():
-            if label in state:
-                machine.load(state[label], now, elapsed)
+        self._roster.load(state, now, elapsed)
 
 
 def _with_timeout(policies: tuple[object, ...], seconds: float) -> tuple[object, ...]:
@@ -293,12 +267,3 @@ def _with_timeout(policies: tuple[object, ...], seconds: float) -> tuple[object,
     others = tuple(each for each in policies if not isinstance(each, Timeout))
     named = [each.seconds for each in policies if isinstance(each, Timeout)]
     return (*others, Timeout(min(seconds, *named)) if named else Timeout(seconds))
-
-
-def _within(label: str, labels: Sequence[str]) -> bool:
-    """Whether the machine of *label* is that of one of *labels*, or of one of its workers."""
-    return any(label == each or label.startswith(f"{each}.") for each in labels)
-
-
-def _per_worker(policy: object) -> bool:
-    return getattr(policy, "per_worker", False) is True

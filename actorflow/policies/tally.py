@@ -115,7 +115,7 @@ class Share:
         number = int(now // self._slice)
         self._forget(number)
         self._add(number, 1, 0 if ok else 1)
-        # Divided, not multiplied: 7 of 10 is 0.7, but 0.7 * 10 is more than 7.
+        # Divided, not multiplied: 7 of 100 is 0.07, but 0.07 * 100 is more than 7.
         return self._calls >= self.least and self._failures / self._calls >= self.rate
 
     def clear(self) -> None:

@@ -17,6 +17,7 @@ values, do not change them in place, or spawn with ``isolation="copy"``.
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
@@ -96,7 +97,7 @@ class ActorBehaviour:
                 f"start of {self._where}", instance, "a callable that returns an Actor"
             )
         cell.instance = instance
-        cell.call = instance.receive
+        cell.call = functools.partial(_receive, cell, instance.receive)
         cell.state = instance.__dict__
         cell.turn_type = Turn
         cell.crash_on = type(instance).crash_on
@@ -111,6 +112,15 @@ class ActorBehaviour:
         """`on_stop` of the instance, if it has one of its own."""
         own = type(cell.instance).on_stop is not Actor.on_stop
         return cell.instance.on_stop if own else None
+
+
+def _receive(cell: Cell, receive: Callable[[Any, Turn], Any], message: Any) -> Any:
+    """Begin a turn: keep the fields for its failure, and hand it its `Turn`."""
+    assert cell.state is not None
+    assert cell.lease is not None
+    cell.saved = cell.save(cell.state)
+    turn = cell.turn = Turn(cell, cell.lease)
+    return receive(message, turn)
 
 
 def _maker(start: Any, where: str) -> Callable[[], Any]:

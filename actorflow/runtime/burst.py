@@ -16,7 +16,15 @@ from actorflow.runtime.bodies import FROZEN
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.commit import commit_value
 
-__all__ = ["FAILED", "NOTHING", "RETURNED", "SLICE_OVER", "SUSPENDED", "begin", "burst"]
+__all__ = [
+    "FAILED",
+    "NOTHING",
+    "RETURNED",
+    "SLICE_OVER",
+    "SUSPENDED",
+    "begin",
+    "burst",
+]
 
 #: What became of the last turn, and what goes with it.
 NOTHING: Final = 0  # No message can be leased the fast way.
@@ -35,16 +43,9 @@ LOOK_MASK = 7
 
 def begin(cell: Cell, envelope: Envelope) -> tuple[int, Any, Any]:
     """Run the handler for a leased message up to its end or its first wait."""
-    call = cell.call
-    assert call is not None
-    if cell.state is not None:
-        cell.saved = cell.save(cell.state)
+    call: Any = cell.call
     try:
-        if cell.wants_turn:
-            cell.turn = cell.turn_type(cell, envelope)
-            value = call(envelope.body, cell.turn)
-        else:
-            value = call(envelope.body)
+        value = call(envelope.body)
         if not cell.coroutines:
             return RETURNED, value, None
         try:
@@ -56,40 +57,60 @@ def begin(cell: Cell, envelope: Envelope) -> tuple[int, Any, Any]:
         return FAILED, error, None
 
 
-def burst(cell: Cell) -> tuple[int, Any, Any]:
-    """Take fast turns until one is not; answers what is to be done with that one."""
-    mailbox, target, call, turn_type = cell.mailbox, cell.target, cell.call, cell.turn_type
-    wants_turn, coroutines, gate, now = cell.wants_turn, cell.coroutines, mailbox.gate, cell.kernel.now
-    assert call is not None
-    state = cell.state
-    packs = target is not None and target.packs
-    left, slice_ends = TURNS_PER_SLICE, now() + SLICE_SECONDS
-    while left:
+def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
+    """Take fast turns until one is not; answers what is to be done with that one.
+
+    First the turn of *envelope* is committed, whose handler had suspended and has now
+    returned *value*; `None` if there is no such turn.
+    """
+    mailbox, target, gate = cell.mailbox, cell.target, cell.mailbox.gate
+    call: Any = cell.call
+    left = TURNS_PER_SLICE
+    while True:
+        if envelope is not None:
+            turn = cell.turn
+            if turn is not None:
+                if turn.effects is not None:
+                    return RETURNED, value, None
+                turn.close()
+                cell.turn = None
+            if target is None:
+                commit_value(cell, value)
+            elif (
+                target.swift
+                and len(target.queue) + target.reserved < target.limit
+                and not target.writers
+                and envelope.priority == DEFAULT_PRIORITY
+                and (not target.packs or type(value) in FROZEN)
+            ):
+                cell.lease = envelope.packed = None
+                mailbox.acked += 1
+                envelope.body = value
+                envelope.attempt = 0
+                target.accepted += 1
+                target.queue.append(envelope)
+                if target.idle:
+                    target.wake()
+            else:
+                return RETURNED, value, None
+        if not left & LOOK_MASK and (not left or slice_over(cell, left)):
+            return SLICE_OVER, None, None
+        left -= 1
         queue = mailbox.queue
         if not queue or not mailbox.quiet or cell.alert:
             return NOTHING, None, None
         envelope = queue[0]
-        if envelope.attempt or (envelope.deadline is not None and now() >= envelope.deadline):
+        if envelope.attempt or envelope.deadline is not None:
             return NOTHING, None, None
-        if gate is not None and not (gate.calm and gate.swift(now())):
+        if gate is not None and not (gate.calm and gate.swift(cell.now())):
             return NOTHING, None, None
         cell.lease = queue.popleft()
         envelope.attempt = 1
         if mailbox.writers:
             mailbox.room_made()
-        left -= 1
-        if not left & LOOK_MASK and now() >= slice_ends:
-            left = 0
-
         try:
-            if state is not None:
-                cell.saved = cell.save(state)
-            if wants_turn:
-                turn = cell.turn = turn_type(cell, envelope)
-                value = call(envelope.body, turn)
-            else:
-                value = call(envelope.body)
-            if coroutines:
+            value = call(envelope.body)
+            if cell.coroutines:
                 try:
                     trap = value.send(None)
                 except StopIteration as stop:
@@ -99,36 +120,11 @@ def burst(cell: Cell) -> tuple[int, Any, Any]:
         except BaseException as error:
             return FAILED, error, None
 
-        turn = cell.turn
-        if turn is not None:
-            if turn.effects is not None:
-                return RETURNED, value, None
-            turn.close()
-            cell.turn = None
-        if target is None:
-            commit_value(cell, value)
-            continue
-        if target.direct:
-            cell.lease = None
-            mailbox.acked += 1
-            envelope.body = value
-            target.put(envelope)
-            continue
-        if (
-            not target.swift
-            or target.writers
-            or len(target.queue) + target.reserved >= target.limit
-            or envelope.priority != DEFAULT_PRIORITY
-            or (packs and type(value) not in FROZEN)
-        ):
-            return RETURNED, value, None
-        cell.lease = None
-        mailbox.acked += 1
-        envelope.body = value
-        envelope.attempt = 0
-        envelope.packed = None
-        target.accepted += 1
-        target.queue.append(envelope)
-        if target.idle:
-            target.wake()
-    return SLICE_OVER, None, None
+
+def slice_over(cell: Cell, left: int) -> bool:
+    """Whether this slice has had its time; looked at every few turns."""
+    now = cell.now()
+    if left == TURNS_PER_SLICE:
+        cell.slice_ends = now + SLICE_SECONDS
+        return False
+    return now >= cell.slice_ends

@@ -71,8 +71,8 @@ class Cell:
         "blocked",
         "call",
         "chain",
-        "coroutines",
         "children",
+        "coroutines",
         "crash_on",
         "ended",
         "ends_at",
@@ -87,6 +87,7 @@ class Cell:
         "lease",
         "mailbox",
         "nested",
+        "now",
         "parent",
         "path",
         "pending",
@@ -94,6 +95,7 @@ class Cell:
         "saved",
         "scope",
         "shutdown",
+        "slice_ends",
         "spawning",
         "stash",
         "state",
@@ -109,20 +111,20 @@ class Cell:
         "token",
         "turn",
         "turn_type",
-        "wants_turn",
         "watchers",
     )
 
     def __init__(self, path: str, kernel: Kernel, mailbox: Mailbox, parent: Parent) -> None:
         self.path = path
         self.kernel = kernel
+        self.now = kernel.now
         self.mailbox = mailbox
         self.parent = parent
         # What it does: set by the behaviour at each start.
         self.behaviour: Any = None
         self.instance: Any = None
         self.call: Callable[..., Any] | None = None
-        self.wants_turn = self.coroutines = True
+        self.coroutines = True
         self.save: Callable[[dict[str, Any]], dict[str, Any]] = dict.copy
         self.turn_type: Any = None
         self.state: dict[str, Any] | None = None
@@ -140,6 +142,7 @@ class Cell:
         self.asking: list[Cell] | None = None
         self.blocked: Mailbox | None = None
         self.ends_at = math.inf
+        self.slice_ends = 0.0
         self.alarm: Entry | None = None
         self.timed_out = False
         self.stuck: Any = None
@@ -204,17 +207,15 @@ class Cell:
 
     # The turn's time ------------------------------------------------------------------
 
-    def suspended(self, envelope: Envelope) -> None:
+    def suspended(self, deadline: float | None, now: float) -> None:
         """The handler has suspended for the first time: note when its turn must end."""
-        kernel = self.kernel
-        seconds, deadline = self.timeout, envelope.deadline
-        if seconds is None and deadline is None:
-            return
-        ends_at = math.inf if seconds is None else kernel.now() + seconds
+        ends_at = math.inf if self.timeout is None else now + self.timeout
         if deadline is not None and deadline < ends_at:
             ends_at = deadline
         self.ends_at = ends_at
-        self.look_at_the_time()
+        alarm = self.alarm
+        if alarm is None or alarm[0] > ends_at:
+            self.look_at_the_time()
 
     def look_at_the_time(self) -> None:
         """Have the alarm look at `ends_at` when that has come."""

@@ -1,10 +1,10 @@
 """One child as its supervisor sees it: a spec, a node, and a state from a small table.
 
-    down ──► starting ──► running ──► stopping ──► down
-      ▲         │            │
-      │         └─────┬──────┘ crash
-      └── backoff ◄───┤
-                      └──► parked, or gone
+down ──► starting ──► running ──► stopping ──► down
+  ▲         │            │
+  │         └─────┬──────┘ crash
+  └── backoff ◄───┤
+                  └──► parked, or gone
 """
 
 from __future__ import annotations

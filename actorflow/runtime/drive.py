@@ -45,9 +45,9 @@ def drive(
     coroutine: Coroutine[Any, Any, Any], trap: Any, cell: Cell, envelope: Envelope
 ) -> Generator[Any, Any, Any]:
     """Finish a handler that has yielded its first *trap*; answers what it returns."""
-    kernel = cell.kernel
-    began = kernel.now()
-    cell.suspended(envelope)
+    began = cell.now()
+    if cell.timeout is not None or envelope.deadline is not None:
+        cell.suspended(envelope.deadline, began)
     if cell.token is None and cell.mailbox.gate is not None:
         cell.token = cell.mailbox.gate.adopt(began)
     swallowed = 0
@@ -69,7 +69,7 @@ def drive(
         return stop.value
     finally:
         cell.ends_at = math.inf
-        took = kernel.now() - began
+        took = cell.now() - began
         cell.latency_count += 1
         cell.latency_sum += took
         if took > cell.latency_max:

@@ -100,9 +100,7 @@ def deliver_down(watcher: Cell, target: Cell) -> None:
     ending = target.ended
     assert ending is not None
     reason = ending.kind if ending.error is None else ending.error
-    notice = Envelope(
-        Down(ref_to(target), reason, target.incarnation), next(watcher.kernel.ids)
-    )
+    notice = Envelope(Down(ref_to(target), reason, target.incarnation), next(watcher.kernel.ids))
     watcher.kernel.held += 1
     watcher.mailbox.accepted += 1
     watcher.mailbox.put_due(notice)

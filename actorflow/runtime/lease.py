@@ -18,17 +18,17 @@ from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.mailbox import Mailbox
 
-__all__ = ["AGAIN", "give_back", "next_lease"]
+__all__ = ["AGAIN", "Again", "give_back", "next_lease"]
 
 
-class _Again:
+class Again:
     """The only value of its type; see the module."""
 
 
-AGAIN: Final = _Again()
+AGAIN: Final = Again()
 
 
-def next_lease(cell: Cell) -> Envelope | None | _Again:
+def next_lease(cell: Cell) -> Envelope | Again | None:
     """Lease the next message to *cell*, its attempt counted, or say why not."""
     mailbox = cell.mailbox
     if mailbox.paused:
@@ -46,13 +46,13 @@ def next_lease(cell: Cell) -> Envelope | None | _Again:
         mailbox.ledger.give_up(envelope, "expired", DeadlineExceeded(cell.path), mailbox.path)
         return AGAIN
     try:
-        if mailbox.key_of is not None and envelope.key is None:
-            if not _hold_key(mailbox, envelope, lane):
-                return AGAIN
+        keyed = mailbox.key_of is not None and envelope.key is None
+        if keyed and not _hold_key(mailbox, envelope, lane):
+            return AGAIN
         if mailbox.gate is not None:
-            refused = _ask_gate(cell, envelope, lane)
-            if refused is not True:
-                return refused
+            refused: Again | None | bool = _ask_gate(cell, envelope, lane)
+            if refused is None or refused is AGAIN:
+                return AGAIN if refused is AGAIN else None
     except Exception as error:  # A key function of the user's; the message pays for it.
         _take(mailbox, lane)
         mailbox.failed += 1

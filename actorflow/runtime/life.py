@@ -16,7 +16,6 @@ import trio
 
 from actorflow.core.envelope import Envelope
 from actorflow.core.events import ActorStarted
-from actorflow.runtime.burst import RETURNED, SUSPENDED
 from actorflow.runtime.cell import CURRENT, Cell, Ending
 from actorflow.runtime.commit import commit_start
 from actorflow.runtime.drive import classify, drive

@@ -10,8 +10,11 @@ kill) is left before anything else is awaited, and the next lap has a fresh one.
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 
+from actorflow.core.envelope import Envelope
 from actorflow.runtime.burst import (
     FAILED,
     NOTHING,
@@ -23,7 +26,7 @@ from actorflow.runtime.burst import (
 )
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.drive import classify, drive
-from actorflow.runtime.lease import AGAIN, give_back, next_lease
+from actorflow.runtime.lease import Again, give_back, next_lease
 from actorflow.runtime.settle import settle
 
 __all__ = ["laps"]
@@ -50,6 +53,9 @@ async def _lap(cell: Cell) -> Ending | None:
     """Turns inside one scope; `None` asks for another lap."""
     fast = cell.kernel.fast
     left = TURNS_PER_SLICE
+    error: BaseException | None
+    value: Any = None
+    resumed: Envelope | None = None
     if cell.pending is not None:
         value, error = cell.pending
         cell.pending, cell.timed_out = None, False
@@ -57,7 +63,7 @@ async def _lap(cell: Cell) -> Ending | None:
         if ending is not None:
             return ending
     while True:
-        if cell.alert:
+        if cell.alert and resumed is None:
             if cell.stopping:
                 return Ending("normal")
             if cell.stop_by is not None:
@@ -65,7 +71,8 @@ async def _lap(cell: Cell) -> Ending | None:
             cell.alert = False
             if cell.spawning:
                 return None
-        kind, value, trap = burst(cell) if fast else (NOTHING, None, None)
+        kind, value, trap = burst(cell, resumed, value) if fast else (NOTHING, None, None)
+        resumed, swift = None, True
         left -= 1
         if kind == NOTHING:
             lease = next_lease(cell)
@@ -73,9 +80,10 @@ async def _lap(cell: Cell) -> Ending | None:
                 await cell.park()
                 left = TURNS_PER_SLICE
                 continue
-            if lease is not AGAIN:
+            if not isinstance(lease, Again):
                 kind, value, trap = begin(cell, lease)
-        error: BaseException | None = None
+            swift = False
+        error = None
         if kind == SUSPENDED:
             left = TURNS_PER_SLICE
             assert cell.lease is not None
@@ -88,6 +96,9 @@ async def _lap(cell: Cell) -> Ending | None:
             if cell.timed_out:
                 cell.pending = value, error
                 return None
+            if swift and error is None and cell.token is None and cell.stuck is None:
+                resumed = cell.lease
+                continue
         elif kind == FAILED:
             error = classify(cell, value)
         if kind >= SUSPENDED:

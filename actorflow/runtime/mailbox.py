@@ -170,9 +170,9 @@ class Mailbox:
         if queue is EMPTY:
             queue = self.queue = deque()
             self.swift = self.overflow == "block" and self.capacity > 0 and not self.dated
-        if envelope.priority != DEFAULT_PRIORITY and self.priorities:
-            if type(queue) is deque:
-                queue = self.queue = RankedQueue(queue)
+        ranked = envelope.priority != DEFAULT_PRIORITY and self.priorities
+        if ranked and type(queue) is deque:
+            queue = self.queue = RankedQueue(queue)
         queue.append(envelope)
         if self.idle:
             self.wake()
@@ -205,12 +205,12 @@ class Mailbox:
         if self.idle:
             self.wake()
 
-    async def wait_for_room(self) -> None:
-        """Wait until one message may be put. The caller then must `put` it, or pass the
-        place on with `room_made`, before its next await."""
+    async def wait_for_room(self, places: int = 1) -> None:
+        """Wait until *places* are free, and have one of them promised. The caller then must
+        `put` a message, or pass the place on with `room_made`, before its next await."""
         if self.writers is None:
             self.writers = deque()
-        writer = _Writer(trio.lowlevel.current_task())
+        writer = _Writer(trio.lowlevel.current_task(), places)
         self.writers.append(writer)
 
         def leave(_: RaiseCancelT) -> Abort:
@@ -224,7 +224,7 @@ class Mailbox:
     def room_made(self) -> None:
         """Promise freed places to the writers that wait, in the order they came."""
         writers = self.writers
-        while writers and (self.closed or self.free() > 0):
+        while writers and (self.closed or self.free() >= writers[0].places):
             self.reserved += 1
             reschedule(writers.popleft().task)
 
@@ -359,7 +359,8 @@ class Mailbox:
 class _Writer:
     """A task that waits for room."""
 
-    __slots__ = ("task",)
+    __slots__ = ("places", "task")
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, places: int) -> None:
         self.task = task
+        self.places = places

@@ -36,9 +36,9 @@ class ActorRef(Generic[M]):
 
     __slots__ = ("__weakref__", "_cell", "path")
 
-    def __init__(self, path: str, cell: Cell | None = None) -> None:
+    def __init__(self, path: str, cell: Any = None) -> None:
         self.path = path
-        self._cell = cell
+        self._cell: Cell | None = cell
 
     @property
     def name(self) -> str:

@@ -35,11 +35,7 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
         if error is None:
             commit_value(cell, value)
             return None
-    crashed = (
-        not isinstance(error, Exception)
-        or isinstance(error, WorkerDied)
-        or isinstance(error, cell.crash_on)
-    )
+    crashed = not isinstance(error, Exception) or isinstance(error, (WorkerDied, *cell.crash_on))
     decision = _decide(cell, error, crashed)
     if isinstance(decision, Restart):
         crashed = True

@@ -83,7 +83,8 @@ def child_spec(start: Any, name: str | None, number: int, given: dict[str, Any])
     if isinstance(start, ChildSpec):
         if given or name is not None:
             raise ConfigurationError(
-                "spawn() options", sorted({*given, *(["name"] if name else [])}),
+                "spawn() options",
+                sorted({*given, *(["name"] if name else [])}),
                 "left to the ChildSpec that is given",
             )
         return start
@@ -145,9 +146,11 @@ def births(cell: Cell, start: Any, name: str | None, given: dict[str, Any]) -> A
     return make_node(cell.children, spec)
 
 
-def ref_of(node: Any) -> Any:
+def ref_of(node: Any) -> ActorRef[Any]:
     """The handle on *node*: an actor's, or a supervisor's."""
-    return SupervisorRef(node) if isinstance(node, SupervisorCell) else ref_to(node)
+    if isinstance(node, SupervisorCell):
+        return SupervisorRef(node.path, node)
+    return ref_to(node)
 
 
 class SupervisorRef(ActorRef[Any]):
@@ -171,7 +174,7 @@ class SupervisorRef(ActorRef[Any]):
             raise UsageError(f"{self.path}: its children are fixed; use a DynamicSupervisor")
         if supervisor.ended is not None:
             raise ActorStopped(self.path)
-        return ref_of(await spawn_in(supervisor, spec))  # type: ignore[no-any-return]
+        return ref_of(await spawn_in(supervisor, spec))
 
     async def stop_child(self, name: str) -> None:
         """Stop a child for good and wait for its end.

@@ -290,7 +290,9 @@ class SupervisorCell:
                 ActorRestarting(child.node.path, child.node.incarnation, ending.error, delay)
             )
         self.kernel.counters["restarts"] += 1
-        fleeting = [each.spec.id for each in self.children.values() if each.spec.restart == "temporary"]
+        fleeting = [
+            each.spec.id for each in self.children.values() if each.spec.restart == "temporary"
+        ]
         stops, starts = affected(self.plan.strategy, list(self.children), child.spec.id, fleeting)
         self._agenda.extend((Step.STOP, self.children[each]) for each in stops)
         group = [self.children[each] for each in starts]

@@ -23,6 +23,7 @@ from actorflow.runtime.timers import Timers
 
 __all__ = ["Turn", "current_turn"]
 
+
 class Turn:
     """One turn of an actor or stage; handlers know it as ``ctx``. It ends with its turn.
 

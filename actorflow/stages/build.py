@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +39,9 @@ class WorkerBehaviour:
     def begin(self, cell: Cell) -> None:
         """Wire the handler into *cell*."""
         call = call_for(self._stage, cell)
-        cell.call, cell.wants_turn, cell.coroutines = call.call, call.wants_turn, call.coroutines
+        cell.call, cell.coroutines = call.call, call.coroutines
+        if call.wants_turn:
+            cell.call = functools.partial(_with_turn, cell, call.call)
         cell.turn_type = Turn
         cell.crash_on = self._stage.crash_on
 
@@ -132,6 +135,13 @@ class StageCell(SupervisorCell):
     def each_worker(self, look: Callable[[Cell], Any]) -> list[Any]:
         """What *look* says of each worker there is."""
         return [look(child.node) for child in self.children.values() if child.node is not None]
+
+
+def _with_turn(cell: Cell, call: Callable[[Any, Turn], Any], body: Any) -> Any:
+    """Begin a turn of a handler that takes its `Turn`."""
+    assert cell.lease is not None
+    turn = cell.turn = Turn(cell, cell.lease)
+    return call(body, turn)
 
 
 def _worker_spec(number: int) -> ChildSpec:

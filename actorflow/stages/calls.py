@@ -62,8 +62,10 @@ def _plain_call(stage: Stage[Any, Any]) -> tuple[Callable[..., Any], bool]:
     """The handler as ``fn(body)`` or ``fn(body, turn)``, and whether it takes the turn."""
     fn, name = stage.fn, stage.ctx_parameter
     if stage.unpack:
-        return (lambda body: _spread(fn, body, {}), False) if name is None else (
-            lambda body, turn: _spread(fn, body, {name: turn}), True
+        return (
+            (lambda body: _spread(fn, body, {}), False)
+            if name is None
+            else (lambda body, turn: _spread(fn, body, {name: turn}), True)
         )
     if name is None:
         return fn, False

@@ -36,16 +36,15 @@ from actorflow.wire.place import (
     TOO_DEEP,
     find_stranger,
     first_fault,
+    place_of,
     read_fields,
     refusal,
-    told,
+    why,
 )
 from actorflow.wire.reader import (
-    FROZENSET,
     INSTANCE,
     REFERENCE,
-    SET,
-    TUPLE,
+    WHOLES,
     RawExt,
     RawMap,
     Reader,
@@ -61,11 +60,7 @@ __all__ = ["MAX_BYTES", "decode", "encode", "tags"]
 MAX_BYTES = 1_048_576
 """Most bytes `decode` takes unless told otherwise; a megabyte of small ints is ten of objects."""
 
-_MARKS = {
-    tuple: ExtType(TUPLE, b""),
-    set: ExtType(SET, b""),
-    frozenset: ExtType(FROZENSET, b""),
-}
+_HEADS = {cls: ExtType(code, b"") for cls, code in WHOLES.items()}
 _SORTABLE = {str, bytes, int, uuid.UUID, datetime.date, datetime.timedelta}  # Total orders only.
 
 _STRANGERS = {bytearray, memoryview, ExtType, Timestamp}  # msgpack takes them as if they were ours.
@@ -116,11 +111,9 @@ def decode(
         DecodeError: The bytes are not what `encode` writes, hold a tag nobody has, or a
             constructor refused them (then it is the cause). The text names the place.
     """
-    if type(data) is not bytes:
-        data = _as_bytes(data, max_bytes)
+    if type(data) is not bytes or (max_bytes is not None and len(data) > max_bytes):
+        data = _within(max_bytes, data)
     size = len(data)
-    if max_bytes is not None and size > max_bytes:
-        raise DecodeError(f"{size} bytes, more than max_bytes={max_bytes}", "body")
     try:
         if size > MAX_DEPTH and _may_be_deep(data):
             _skim(data)
@@ -138,7 +131,9 @@ def decode(
         raise found from found.__cause__
 
 
-def tags(data: bytes, *, max_bytes: int | None = MAX_BYTES) -> frozenset[str]:
+def tags(
+    data: bytes | bytearray | memoryview, *, max_bytes: int | None = MAX_BYTES
+) -> frozenset[str]:
     """Tags of all instances in the bytes, found without making one.
 
     So bytes whose class is not imported can be told from damaged ones, and kept.
@@ -152,8 +147,7 @@ def tags(data: bytes, *, max_bytes: int | None = MAX_BYTES) -> frozenset[str]:
         if code == INSTANCE:
             found.add(split_mark(payload)[0])
 
-    if max_bytes is not None and len(data) > max_bytes:
-        raise DecodeError(f"{len(data)} bytes, more than max_bytes={max_bytes}", "body")
+    data = _within(max_bytes, data)
     try:
         _skim(data)
         _unpack(data, ext_hook=note, object_pairs_hook=len)
@@ -162,11 +156,20 @@ def tags(data: bytes, *, max_bytes: int | None = MAX_BYTES) -> frozenset[str]:
     return frozenset(found)
 
 
+def _within(max_bytes: int | None, data: object) -> bytes:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"decode() takes bytes, got {type(data).__name__}")
+    size = memoryview(data).nbytes
+    if max_bytes is not None and size > max_bytes:
+        raise DecodeError(f"{size} bytes, more than max_bytes={max_bytes}", "body")
+    return bytes(data)
+
+
 def _write(value: Any) -> Any:
     """Called by msgpack for what it does not know; msgpack goes on with the answer."""
     cls = type(value)
     if cls is tuple:
-        return [_MARKS[tuple], *value]
+        return [_HEADS[tuple], *value]
     if cls in REGISTRY.by_class:
         entry = REGISTRY.by_class[cls]
         return [_instance_mark(entry.tag, entry.version), read_fields(value)]
@@ -174,7 +177,7 @@ def _write(value: Any) -> Any:
         scalar = SCALARS[cls]
         return ExtType(scalar.code, scalar.write(value))
     if cls is set or cls is frozenset:
-        return [_MARKS[cls], *_Order().sort(value)]
+        return [_HEADS[cls], *_Order().sort(value)]
     if cls in REGISTRY.references:
         reference = REGISTRY.references[cls]
         return ExtType(REFERENCE, f"{reference.tag}\n{reference.to_path(value)}".encode())
@@ -202,7 +205,7 @@ class _Order:
 
     def _write(self, value: Any) -> Any:
         if type(value) is frozenset:
-            return [_MARKS[frozenset], *self.sort(value)]
+            return [_HEADS[frozenset], *self.sort(value)]
         return _write(value)
 
 
@@ -212,8 +215,8 @@ def _instance_mark(tag: str, version: int) -> Any:
 
 
 def _fault(value: object, error: Exception) -> EncodeError:
-    place, detail = first_fault(value, _write_leaf) or ("", f"cannot write it: {told(error)}")
-    return EncodeError(detail, "body" + place)
+    place, detail = first_fault(value, _write_leaf) or ("", f"cannot write it: {why(error)}")
+    return EncodeError(detail, place_of([place]))
 
 
 def _write_leaf(value: object) -> None:
@@ -225,7 +228,7 @@ def _write_leaf(value: object) -> None:
         detail = f"half a surrogate pair in text, at character {error.start}"
         raise EncodeError(f"{detail}; encode it with errors='replace'") from error
     except Exception as error:
-        raise EncodeError(f"cannot write {type(value).__name__}: {told(error)}") from error
+        raise EncodeError(f"cannot write {type(value).__name__}: {why(error)}") from error
 
 
 def _unpack(data: bytes, **hooks: Any) -> Any:
@@ -234,18 +237,6 @@ def _unpack(data: bytes, **hooks: Any) -> Any:
 
 def _may_be_deep(data: bytes) -> bool:
     return len(data) > _SHORT or len(data) - len(data.translate(None, _MAY_NEST)) > MAX_DEPTH
-
-
-def _skim(data: bytes) -> None:
-    """Go over the bytes without making anything, to see that they are whole and not deep.
-
-    What is not whole must be known before: an array may claim to hold more than comes,
-    and msgpack before 1.2 makes room for claims (nested ones in 1 MiB took 8 GiB and 2 s).
-    """
-    unpacker = Unpacker(max_buffer_size=len(_PADDING) + len(data))
-    unpacker.feed(_PADDING)
-    unpacker.feed(data)
-    unpacker.skip()
 
 
 def _padding() -> bytes:
@@ -268,21 +259,27 @@ def _padding() -> bytes:
 _PADDING = _padding()
 
 
+def _skim(data: bytes, padding: bytes = _PADDING) -> None:
+    """Go over the bytes without making anything, to see that they are whole and not deep.
+
+    What is not whole must be known before: an array may claim to hold more than comes,
+    and msgpack before 1.2 makes room for claims (nested ones in 1 MiB took 8 GiB and 2 s).
+    """
+    unpacker = Unpacker(max_buffer_size=len(padding) + len(data))
+    unpacker.feed(padding)
+    unpacker.feed(data)
+    unpacker.skip()
+
+
 def _damage(data: bytes, resolve: Callable[[str], Any] | None, error: Exception) -> DecodeError:
     """What to raise for *error*: with the place, if a second reading comes to one."""
     found = None
-    if not isinstance(error, ExtraData):
-        try:
-            _skim(data)
-            raw = _unpack(
-                data,
-                ext_hook=RawExt,
-                object_pairs_hook=RawMap,
-                unicode_errors="surrogateescape",
-            )
-            found = locate(raw, resolve)
-        except Exception as another:
-            error = another
+    try:
+        _skim(data, padding=b"")  # What is too deep for us still has a place.
+        hooks: dict[str, Any] = {"ext_hook": RawExt, "object_pairs_hook": RawMap}
+        found = locate(_unpack(data, unicode_errors="surrogateescape", **hooks), resolve)
+    except Exception as another:
+        error = another
     if found is None:
         found = DecodeError(_diagnosis(error), "body")
         found.__cause__ = error
@@ -300,13 +297,4 @@ def _diagnosis(error: Exception) -> str:
         case OutOfData():
             return "the bytes end before the value does"
         case _:
-            return f"not msgpack: {told(error)}"
-
-
-def _as_bytes(data: object, max_bytes: int | None) -> bytes:
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"decode() takes bytes, got {type(data).__name__}")
-    view = memoryview(data)
-    if max_bytes is not None and view.nbytes > max_bytes:
-        raise DecodeError(f"{view.nbytes} bytes, more than max_bytes={max_bytes}", "body")
-    return bytes(view)
+            return f"not msgpack: {why(error)}"

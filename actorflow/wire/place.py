@@ -10,7 +10,7 @@ the order in which it was packed, down to the first fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
 from actorflow.errors import EncodeError
@@ -48,11 +48,28 @@ def told(thing: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def why(error: Exception) -> str:
+    """What an exception says, with its name where the text alone would not be understood."""
+    try:
+        text = str(error)
+    except Exception:  # As in `told`.
+        text = ""
+    if type(error) not in (ValueError, TypeError) or not text:
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def place_of(segments: Iterable[str]) -> str:
+    """The place as one text, its middle left out where it is long."""
+    place = "body" + "".join(segments)
+    return place if len(place) <= 200 else f"{place[:120]}...{place[-60:]}"
+
+
 def refusal(value: object) -> str:
     """Why *value* cannot be written, with the line to add or the call to make."""
     cls = type(value)
     name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
-    if cls.__module__ != "builtins" and is_shapely(cls):
+    if cls.__module__.partition(".")[0] not in ("builtins", "msgpack") and is_shapely(cls):
         return f'cannot write {name}; add: actorflow.register({cls.__name__}, "{name}")'
     if isinstance(value, (bytearray, memoryview)):
         return f"cannot write {name}; convert it with bytes()"
@@ -81,7 +98,7 @@ def _fault(
     is_leaf = type(value) in LEAVES
     if id(value) in above and not is_leaf:
         return "", "the value contains itself; keep ids instead of objects"
-    depth -= 2 if type(value) in REGISTRY.by_class else not is_leaf
+    depth -= _levels(value)
     if depth < 0:
         return "", TOO_DEEP
     try:
@@ -95,6 +112,12 @@ def _fault(
     except EncodeError as error:
         return "", str(error)
     return None
+
+
+def _levels(value: object) -> int:
+    if type(value) in REGISTRY.by_class:
+        return 2
+    return 0 if type(value) in LEAVES else 1
 
 
 def _named_parts(value: Any) -> Iterator[tuple[str, object]]:
@@ -123,7 +146,7 @@ def read_fields(value: object) -> dict[str, object]:
     try:
         return entry.shape.read(value)
     except Exception as error:
-        raise EncodeError(f"cannot read a field of {entry.tag}: {told(error)}") from error
+        raise EncodeError(f"cannot read a field of {entry.tag}: {why(error)}") from error
 
 
 def find_stranger(value: object, strangers: Set[type]) -> object | None:

@@ -16,16 +16,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from actorflow.errors import DecodeError
-from actorflow.wire.place import MAX_DEPTH, TOO_DEEP, told
+from actorflow.wire.place import MAX_DEPTH, TOO_DEEP, place_of, told, why
 from actorflow.wire.registry import REGISTRY, Entry
 from actorflow.wire.scalars import SCALARS_BY_CODE
 
 __all__ = [
-    "FROZENSET",
     "INSTANCE",
     "REFERENCE",
-    "SET",
-    "TUPLE",
+    "WHOLES",
     "RawExt",
     "RawMap",
     "Reader",
@@ -35,6 +33,8 @@ __all__ = [
 ]
 
 REFERENCE, TUPLE, SET, FROZENSET, INSTANCE = 16, 17, 18, 19, 20  # On disk; they never change.
+WHOLES = {tuple: TUPLE, set: SET, frozenset: FROZENSET}
+MARKS = {*WHOLES.values(), INSTANCE}
 
 CROWD = 64
 """Most keys of one hash in one dict or set. Strings are salted, ints, tuples and UUIDs
@@ -72,15 +72,15 @@ class Reader:
                 return scalar.read(payload)
             except Exception as error:
                 name = scalar.cls.__name__
-                raise DecodeError(f"damaged {name}: {told(error)}") from error
+                raise DecodeError(f"damaged {name}: {why(error)}") from error
         if code == REFERENCE:
             return self._reference(payload)
+        if code not in MARKS:
+            raise DecodeError(f"unknown ext code {code}")
         self.open_marks += 1
         if code == INSTANCE:
             tag, version = split_mark(payload)
             return Mark(INSTANCE, REGISTRY.entry(tag, version), version)
-        if code not in (TUPLE, SET, FROZENSET):
-            raise DecodeError(f"unknown ext code {code}")
         if payload:
             raise DecodeError(f"ext code {code} carries {len(payload)} bytes; it has none")
         return Mark(code)
@@ -102,7 +102,7 @@ class Reader:
             reference = REGISTRY.references_by_tag[tag]
             return (self.resolve or reference.from_path)(path)
         except Exception as error:
-            raise DecodeError(f"cannot resolve reference {told(payload)}: {told(error)}") from error
+            raise DecodeError(f"cannot resolve reference {told(payload)}: {why(error)}") from error
 
 
 @functools.lru_cache(maxsize=1024)
@@ -124,7 +124,7 @@ def read_map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     try:
         made = dict(pairs)
     except TypeError as error:
-        raise DecodeError(f"a key cannot be hashed: {told(error)}") from error
+        raise DecodeError(f"a key cannot be hashed: {why(error)}") from error
     if len(made) != len(pairs):
         raise DecodeError(f"key {told(_doubled([key for key, _ in pairs]))} comes twice")
     return made
@@ -136,7 +136,7 @@ def _members(items: list[Any], kind: type[set[Any]] | type[frozenset[Any]]) -> A
     try:
         made = kind(items)
     except TypeError as error:
-        raise DecodeError(f"a member cannot be hashed: {told(error)}") from error
+        raise DecodeError(f"a member cannot be hashed: {why(error)}") from error
     if len(made) != len(items):
         raise DecodeError(f"member {told(_doubled(items))} comes twice")
     return made
@@ -177,7 +177,7 @@ def _instance(entry: Entry, version: int, items: list[Any]) -> Any:
     try:
         return entry.shape.build(fields)
     except Exception as error:
-        raise DecodeError(f"cannot make {entry.tag}: {told(error)}") from error
+        raise DecodeError(f"cannot make {entry.tag}: {why(error)}") from error
 
 
 class RawExt(NamedTuple):
@@ -195,62 +195,77 @@ def locate(raw: object, resolve: Resolve | None) -> DecodeError | None:
     """The first refusal met when building *raw* from the outside in, with its place."""
     walk = _Walk(resolve)
     try:
-        walk.whole(walk.build(raw, MAX_DEPTH))
+        walk.whole(raw, MAX_DEPTH)
     except DecodeError as error:
-        found = DecodeError(str(error), "body" + "".join(walk.place))
+        found = DecodeError(str(error), place_of(reversed(walk.place)))
         found.__cause__ = error.__cause__
         return found
     return None
 
 
 class _Walk:
-    """One slow decoding; `place` names where it is, and stays where it was refused."""
+    """One slow decoding. A refusal leaves its place behind, innermost segment first."""
 
     def __init__(self, resolve: Resolve | None) -> None:
         self.reader = Reader(resolve)
         self.place: list[str] = []
 
-    def build(self, raw: Any, depth: int) -> Any:
-        if type(raw) is str:
-            if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
+    def whole(self, raw: Any, depth: int) -> Any:
+        """The value of *raw*, which must not be a mark: marks stand at the head of an array."""
+        if type(raw) is list:
+            return self._array(raw, depth)
+        if type(raw) is RawMap:
+            return self._map(raw, depth)
+        if type(raw) is str and not raw.isascii():
+            if any("\ud800" <= letter <= "\udfff" for letter in raw):
                 raise DecodeError("the text is not UTF-8")
-            return raw
-        if type(raw) is RawExt:
-            return self.reader.ext(raw.code, raw.payload)
-        if type(raw) is not list and type(raw) is not RawMap:
-            return raw
-        if depth == 0:
-            raise DecodeError(TOO_DEEP)
-        return self._map(raw, depth) if type(raw) is RawMap else self._array(raw, depth)
-
-    def whole(self, value: Any) -> Any:
-        """*value*, unless it is a mark: those only stand at the head of an array."""
-        if type(value) is Mark:
-            raise DecodeError(f"ext code {value.code} stands where no mark may")
-        return value
-
-    def _inner(self, segment: str, raw: Any, depth: int) -> Any:
-        self.place.append(segment)
-        value = self.whole(self.build(raw, depth - 1))
-        self.place.pop()
-        return value
+        elif type(raw) is RawExt:
+            value = self.reader.ext(raw.code, raw.payload)
+            if type(value) is Mark:
+                raise DecodeError(f"ext code {raw.code} may only stand at the head of an array")
+            return value
+        return raw
 
     def _array(self, raw: list[Any], depth: int) -> Any:
-        head = self.build(raw[0], depth) if raw and type(raw[0]) is RawExt else None
-        if type(head) is not Mark:
-            return [self._inner(f"[{index}]", item, depth) for index, item in enumerate(raw)]
-        if head.entry is not None and len(raw) == 2 and type(raw[1]) is RawMap:
-            return self.reader.array([head, self._map(raw[1], depth, fields=True)])
-        items = [head]
-        for index, item in enumerate(raw[1:]):
-            segment = f"[{index}]" if head.code == TUPLE else "{}"
-            items.append(self._inner(segment, item, depth))
+        if depth == 0:
+            raise DecodeError(TOO_DEEP)
+        head = self._head(raw)
+        if head is not None and head.entry is not None:
+            return self.reader.array([head, *self._fields(raw[1:], depth)])
+        rest = raw if head is None else raw[1:]
+        items = [] if head is None else [head]
+        try:
+            for item in rest:
+                items.append(self.whole(item, depth - 1))  # noqa: PERF401 - Their number is needed.
+        except DecodeError:
+            ordered = head is None or head.code == TUPLE
+            self.place.append(f"[{len(items) - (head is not None)}]" if ordered else "{}")
+            raise
         return self.reader.array(items)
 
+    def _head(self, raw: list[Any]) -> Mark | None:
+        if raw and type(raw[0]) is RawExt and raw[0].code in MARKS:
+            mark: Mark = self.reader.ext(*raw[0])
+            return mark
+        return None
+
+    def _fields(self, rest: list[Any], depth: int) -> list[Any]:
+        if len(rest) != 1 or type(rest[0]) is not RawMap:
+            return rest  # `array` says what is wrong with it.
+        return [self._map(rest[0], depth - 1, fields=True)]
+
     def _map(self, raw: RawMap, depth: int, fields: bool = False) -> dict[Any, Any]:
-        pairs = []
-        for index, (raw_key, raw_value) in enumerate(raw):
-            key = self._inner(f".keys()[{index}]", raw_key, depth)
-            segment = f".{key}" if fields else f"[{told(key)}]"
-            pairs.append((key, self._inner(segment, raw_value, depth)))
+        if depth == 0:
+            raise DecodeError(TOO_DEEP)
+        pairs: list[tuple[Any, Any]] = []
+        segment = ""
+        try:
+            for raw_key, raw_value in raw:
+                segment = f".keys()[{len(pairs)}]"
+                key = self.whole(raw_key, depth - 1)
+                segment = f".{key}" if fields else f"[{told(key)}]"
+                pairs.append((key, self.whole(raw_value, depth - 1)))
+        except DecodeError:
+            self.place.append(segment)
+            raise
         return read_map(pairs)

@@ -61,7 +61,7 @@ def _short(payload: bytes) -> bytes:
 
 
 def _write_int(value: int) -> bytes:
-    size = value.bit_length() // 8 + 1
+    size = (value if value >= 0 else ~value).bit_length() // 8 + 1
     return _short(value.to_bytes(size, "big", signed=True))
 
 

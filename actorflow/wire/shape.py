@@ -61,6 +61,10 @@ def shape_of(cls: type) -> Shape:
     option = f"register({cls.__qualname__})"
     if keywords is None:
         raise ConfigurationError(option, cls, WANTED)
+    if _takes_extras(cls):
+        raise ConfigurationError(
+            option, cls, "a model without extra='allow', whose extras get lost"
+        )
     try:
         inspect.signature(cls).bind(**dict.fromkeys(keywords.values()))
     except TypeError as error:
@@ -81,6 +85,11 @@ def _keywords(cls: type) -> dict[str, str] | None:
     if isinstance(model, Mapping) and hasattr(cls, "model_validate"):
         return {name: _pydantic_keyword(name, info) for name, info in model.items()}
     return None
+
+
+def _takes_extras(cls: type) -> bool:
+    config = getattr(cls, "model_config", None)
+    return isinstance(config, Mapping) and config.get("extra") == "allow"
 
 
 def _pydantic_keyword(name: str, info: object) -> str:

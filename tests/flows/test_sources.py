@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -568,20 +569,25 @@ async def test_a_stand_in_for_standard_input_is_read(monkeypatch: pytest.MonkeyP
 
 
 @in_time
-async def test_a_non_blocking_standard_input_is_waited_for(pipe: int) -> None:
-    os.set_blocking(files._standard_input().fileno(), False)
-    source = JsonLinesSource("-")
-    await source.open()
-    source._reader._waits = False  # As if it had been readable and somebody else took it.
+async def test_standard_input_that_somebody_else_was_quicker_to_read_is_waited_for_again(
+    pipe: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.set_blocking(sys.stdin.fileno(), False)
+    really_wait = trio.lowlevel.wait_readable
+    waits = 0
 
-    async with trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def write() -> None:
-            await wait_all_tasks_blocked()
+    async def wait_readable(fd: int) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 2:
             os.write(pipe, b"1\n")
+        if waits > 1:
+            await really_wait(fd)
 
-        assert await source.pull(10) == [1]
+    monkeypatch.setattr("trio.lowlevel.wait_readable", wait_readable)
+
+    assert await JsonLinesSource("-").pull(10) == [1]
+    assert waits == 2
 
 
 @in_time

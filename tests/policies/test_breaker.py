@@ -184,6 +184,18 @@ def test_a_turn_that_was_not_admitted_proves_nothing() -> None:
     assert machine.ready(11.0, None) == Wait(19.0)
 
 
+def test_a_turn_taken_beyond_the_probes_proves_nothing() -> None:
+    machine = opened()
+    machine.take(30.0, None)
+    beyond = machine.take(30.0, None)
+
+    machine.record(30.0, beyond, True)
+    machine.record(30.0, machine.take(30.0, None), False)
+
+    assert machine.state() == "half_open"
+    assert machine.ready(30.0, None) == Wait(None)
+
+
 def test_with_a_window_old_failures_do_not_count() -> None:
     machine = CircuitBreaker(3, window=10.0).machine()
 

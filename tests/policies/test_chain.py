@@ -148,6 +148,14 @@ def test_defaults_fill_the_kinds_that_are_not_named() -> None:
     assert subject.gate is not None
 
 
+def test_a_default_does_not_stand_beside_a_policy_of_its_kind() -> None:
+    subject = chain(RateLimit(1000), Bulkhead(50), defaults=[RateLimit(1), Bulkhead(1)])
+
+    gate(subject).take(0.0, None)
+
+    assert gate(subject).ready(0.01, None) == Admit()
+
+
 def test_two_rate_limits_or_bulkheads_hold_both() -> None:
     subject = chain(RateLimit(10), Bulkhead(9), RateLimit(2, burst=2), Bulkhead(1))
 

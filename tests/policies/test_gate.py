@@ -283,6 +283,16 @@ class Weekdays:
         pass
 
 
+def test_a_machine_of_ones_own_that_has_a_key_is_never_passed_by() -> None:
+    class ByCustomer(Weekdays):
+        key = staticmethod(first_letter)
+
+    own = ByCustomer()
+    assert own.calm
+
+    assert not Gate([(own, own.machine())]).calm
+
+
 def test_a_machine_of_ones_own_is_asked_taken_from_and_recorded() -> None:
     own = Weekdays()
     subject = Gate([(own, own.machine())])

@@ -100,6 +100,16 @@ def test_a_steady_caller_gets_the_full_rate(rate: float, start: float) -> None:
     assert all(machine.swift(start + number / rate) for number in range(2_000))
 
 
+@given(st.sampled_from([3.0, 7.0, 10.0, 0.1, 1.1, 49.9]), st.sampled_from([0.0, 0.1, 12_345.678]))
+def test_a_steady_caller_is_not_turned_away_for_how_its_clock_rounds(
+    rate: float, start: float
+) -> None:
+    machine = machine_of(RateLimit(rate))
+    interval = 1 / rate
+
+    assert all(machine.swift(start + number * interval) for number in range(2_000))
+
+
 def test_a_hundred_thousand_takes_do_not_drift() -> None:
     for rate in (3, 7, 10, 0.1, 1 / 3, 49.9):
         machine = machine_of(RateLimit(rate))

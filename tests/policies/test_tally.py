@@ -70,11 +70,11 @@ def test_share_is_at_its_limit_when_so_great_a_share_of_enough_calls_failed(
 
 
 def test_a_share_is_exact_where_a_product_is_not() -> None:
-    tally = Share(10, 10.0, 0.7)
+    tally = Share(100, 10.0, 0.07)
 
-    answers = [tally.count(0.0, ok) for ok in [True] * 3 + [False] * 7]
+    answers = [tally.count(0.0, ok) for ok in [True] * 93 + [False] * 7]
 
-    assert answers == [False] * 9 + [True]
+    assert answers == [False] * 99 + [True]
 
 
 def test_a_success_can_be_the_call_that_makes_the_share_count() -> None:
