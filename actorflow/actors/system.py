@@ -161,7 +161,7 @@ class ActorSystem:
         await house.ended.wait()
 
     async def stop(self) -> None:
-        """End turns within the actors' `shutdown` times, right to left; mail becomes dead letters."""
+        """End every actor, right to left, each within its `shutdown`; mail becomes dead letters."""
         self._refuse_inside("stop()")
         house = self._running()
         house.stop()

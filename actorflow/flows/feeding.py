@@ -132,6 +132,9 @@ class Feeder:
     async def _wait_for_rate(self) -> None:
         """Wait until the flow's rate limits admit one more item, and take it."""
         now = self._ledger.kernel.now
-        while isinstance(answer := self._rate.ready(now(), None), Wait):
+        while True:
+            answer = self._rate.ready(now(), None)
+            if not isinstance(answer, Wait):
+                break
             await trio.sleep(answer.seconds or 0.0)
         self._rate.take(now(), None)

@@ -10,7 +10,7 @@ The run's body is outside all of that: nothing here cancels it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -18,10 +18,10 @@ import trio
 
 from actorflow import options
 from actorflow.actors.house import House
-from actorflow.errors import ConfigurationError, InsideTurn, NotRunningError
+from actorflow.errors import InsideTurn, NotRunningError
 from actorflow.flows.feeding import Feeder
 from actorflow.flows.ledger import Ledger, Outlet
-from actorflow.flows.results import ErrorCount, ItemResult, Report, RunStats, WorkerState
+from actorflow.flows.results import ErrorCount, Report, RunStats, WorkerState
 from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.taps import ResultStream, Tap

@@ -50,7 +50,7 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
         if keyed and not _hold_key(mailbox, envelope, lane):
             return AGAIN
         if mailbox.gate is not None:
-            refused: Again | None | bool = _ask_gate(cell, envelope, lane)
+            refused: Again | bool | None = _ask_gate(cell, envelope, lane)
             if refused is None or refused is AGAIN:
                 return AGAIN if refused is AGAIN else None
     except Exception as error:  # A key function of the user's; the message pays for it.

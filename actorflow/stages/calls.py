@@ -70,9 +70,9 @@ def _plain_call(stage: Stage[Any, Any]) -> tuple[Callable[..., Any], bool]:
     if name is None:
         return fn, False
     parameters = list(inspect.signature(fn).parameters.values())
-    if len(parameters) > 1 and parameters[1].name == name:
-        if parameters[1].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            return fn, True
+    second = parameters[1] if len(parameters) > 1 else None
+    if second and second.name == name and second.kind is second.POSITIONAL_OR_KEYWORD:
+        return fn, True
     return (lambda body, turn: fn(body, **{name: turn})), True
 
 
