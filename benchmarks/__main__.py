@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SideFailed as error:
             print(error, file=sys.stderr)
             return 1
+    _tell("")
     rows = [row for answer in answers for row in rows_of(answer)]
     if wanted.json:
         print(_as_json(answers, rows))
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 def _tell(line: str) -> None:
     """Say what runs, to people who watch; it is not part of the answer."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{line} ", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def machine() -> str:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import trio
@@ -92,7 +92,7 @@ class Total:
 
     async def open(self) -> None:
         """Begin anew."""
-        self.__init__()  # type: ignore[misc]
+        self.count = self.sum = 0
 
     async def write(self, values: Sequence[int]) -> None:
         """Take a block of values."""
@@ -198,7 +198,9 @@ def asyncio_queues(items: int, handlers: Sequence[Handler] = QUICK) -> Mapping[s
     """What one writes with asyncio alone: tasks that read one queue and write the next."""
     total = Total()
 
-    async def work(handler: Handler, source: asyncio.Queue[Any], target: asyncio.Queue[Any]) -> None:
+    async def work(
+        handler: Handler, source: asyncio.Queue[Any], target: asyncio.Queue[Any]
+    ) -> None:
         while (value := await source.get()) is not END:
             await target.put(await handler(value))
 
@@ -237,10 +239,7 @@ def antflow_pipeline(items: int) -> Mapping[str, float]:
     import antflow
 
     pipeline = antflow.Pipeline(
-        [
-            antflow.Stage(name=each.__name__, workers=WORKERS, tasks=[each])  # type: ignore[attr-defined]
-            for each in QUICK
-        ]
+        [antflow.Stage(name=each.__name__, workers=WORKERS, tasks=[each]) for each in QUICK]
     )
     total = Total()
 
@@ -257,17 +256,17 @@ def data_flow_graph(items: int) -> Mapping[str, float]:
 
     total = Total()
 
-    async def source() -> AsyncIterator[int]:
+    async def source() -> AsyncGenerator[int, None]:
         for number in range(items):
             yield number
 
-    async def first(value: int) -> AsyncIterator[int]:
+    async def first(value: int) -> AsyncGenerator[int, None]:
         yield await add_one(value)
 
-    async def second(value: int) -> AsyncIterator[int]:
+    async def second(value: int) -> AsyncGenerator[int, None]:
         yield await double(value)
 
-    async def third(value: int) -> AsyncIterator[int]:
+    async def third(value: int) -> AsyncGenerator[int, None]:
         total.add(await take_one(value))
         yield value
 
@@ -313,7 +312,7 @@ QUESTIONS = (
                     Target(must=200_000, reach=320_000),
                     Target(over=ANTFLOW.name, must=45),
                     Target(over=CHANNELS.name, must=5),
-                    Target(over=QUEUES.name, must=0.6, reach=1.0),
+                    Target(over=QUEUES.name, reach=1),
                 ),
             ),
         ),
@@ -350,7 +349,6 @@ QUESTIONS = (
                 targets=(
                     Target(must=70_000, reach=90_000),
                     Target(over=BARE.name, must=2),
-                    Target(over=FAILING_AFTER.name, must=2),
                 ),
             ),
         ),

@@ -55,12 +55,12 @@ class Target:
     """What a figure must reach, and what we reach for.
 
     Attributes:
-        must: The bound that counts.
+        must: The bound that counts, if there is one.
         reach: The one we would like, if there is one.
         over: The peer that the bound is a multiple of; `None`: it bounds the figure itself.
     """
 
-    must: float
+    must: float | None = None
     reach: float | None = None
     over: str | None = None
 

@@ -41,7 +41,7 @@ class Row:
         ratio: How many times the peer's ours is.
         must: The bound that counts: on the ratio if there is a peer, else on the figure.
         reach: The one we would like.
-        met: "no", "must" or "reach"; empty where there is no target or no figure.
+        met: "no", "must" or "reach"; empty where there is nothing to say.
     """
 
     question: str
@@ -98,12 +98,14 @@ def _row(
 
 
 def _met(figure: Figure, target: Target, measured: float) -> str:
-    def within(bound: float) -> bool:
-        return measured <= bound if figure.least else measured >= bound
+    def within(bound: float | None) -> bool:
+        return bound is not None and (measured <= bound if figure.least else measured >= bound)
 
-    if not within(target.must):
+    if target.must is not None and not within(target.must):
         return "no"
-    return "reach" if target.reach is not None and within(target.reach) else "must"
+    if within(target.reach):
+        return "reach"
+    return "" if target.must is None else "must"
 
 
 def to_text(rows: Sequence[Row]) -> str:

@@ -43,9 +43,8 @@ LOOK_MASK = 7
 
 def begin(cell: Cell, envelope: Envelope) -> tuple[int, Any, Any]:
     """Run the handler for a leased message up to its end or its first wait."""
-    call: Any = cell.call
     try:
-        value = call(envelope.body)
+        value = cell.call(envelope.body)
         if not cell.coroutines:
             return RETURNED, value, None
         try:
@@ -63,8 +62,7 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
     First the turn of *envelope* is committed, whose handler had suspended and has now
     returned *value*; `None` if there is no such turn.
     """
-    mailbox, target, gate = cell.mailbox, cell.target, cell.mailbox.gate
-    call: Any = cell.call
+    mailbox, target, gate, call = cell.mailbox, cell.target, cell.gate, cell.call
     left = TURNS_PER_SLICE
     while True:
         if envelope is not None:
@@ -100,9 +98,8 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
         if not queue or not mailbox.quiet or cell.alert:
             return NOTHING, None, None
         envelope = queue[0]
-        if envelope.attempt or envelope.deadline is not None:
-            return NOTHING, None, None
-        if gate is not None and not (gate.calm and gate.swift(cell.now())):
+        late = envelope.deadline is not None and cell.now() >= envelope.deadline
+        if late or envelope.attempt or (gate and not (gate.calm and gate.swift(cell.now()))):
             return NOTHING, None, None
         cell.lease = queue.popleft()
         envelope.attempt = 1

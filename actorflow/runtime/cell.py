@@ -35,14 +35,23 @@ class Ending:
             "crash".
         error: What crashed it.
         in_turn: Whether a message paid for the crash with an attempt.
+        escalates: Whether a policy wants the supervisor to fail in its place.
     """
 
-    __slots__ = ("error", "in_turn", "kind")
+    __slots__ = ("error", "escalates", "in_turn", "kind")
 
-    def __init__(self, kind: str, error: BaseException | None = None, in_turn: bool = False):
+    def __init__(
+        self,
+        kind: str,
+        error: BaseException | None = None,
+        *,
+        in_turn: bool = False,
+        escalates: bool = False,
+    ) -> None:
         self.kind = kind
         self.error = error
         self.in_turn = in_turn
+        self.escalates = escalates
 
 
 class Parent(Protocol):
@@ -76,6 +85,7 @@ class Cell:
         "crash_on",
         "ended",
         "ends_at",
+        "gate",
         "gone",
         "incarnation",
         "instance",
@@ -123,13 +133,14 @@ class Cell:
         # What it does: set by the behaviour at each start.
         self.behaviour: Any = None
         self.instance: Any = None
-        self.call: Callable[..., Any] | None = None
+        self.call: Any = None
         self.coroutines = True
         self.save: Callable[[dict[str, Any]], dict[str, Any]] = dict.copy
         self.turn_type: Any = None
         self.state: dict[str, Any] | None = None
         self.target: Mailbox | None = None
         self.chain: Any = None
+        self.gate: Any = None
         self.crash_on: tuple[type[BaseException], ...] = ()
         self.timeout: float | None = None
         self.shutdown = 5.0

@@ -12,7 +12,7 @@ from typing import Any
 from actorflow.core.envelope import Envelope, child, message_id
 from actorflow.core.events import AttemptFailed, MailboxSpilled
 from actorflow.core.letters import Reason
-from actorflow.policies.decision import Divert, Quarantine, Redeliver, Skip
+from actorflow.policies.decision import Ack, Divert, Quarantine, Redeliver, Skip
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.effects import UNSET, Effects, spawn, stash
 from actorflow.runtime.mailbox import Mailbox
@@ -41,7 +41,10 @@ def commit_value(cell: Cell, value: Any) -> None:
     if cell.target is not None:
         _move_on(cell, cell.target, envelope, value, effects)
         return
-    _answer(cell, envelope, value if effects is None or effects.answer is UNSET else effects.answer)
+    if envelope.reply is not None:
+        if effects is not None and effects.answer is not UNSET:
+            value = effects.answer
+        _answer(cell, envelope, value)
     mailbox.ledger.acknowledge(envelope)
 
 
@@ -92,8 +95,7 @@ def commit_start(cell: Cell) -> None:
     effects = None if cell.turn is None else cell.turn.effects
     if effects is not None:
         _apply(cell, effects)
-    cell.lease = None
-    _end_turn(cell)
+    _release(cell, True)
 
 
 def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
@@ -111,8 +113,10 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
                 )
             mailbox.redeliver(envelope, delay, position)
             return
-        case Skip():
+        case Skip() | Ack():
             mailbox.acked += 1
+            if envelope.reply is not None:
+                _answer(cell, envelope, None)
             mailbox.ledger.acknowledge(envelope)
         case Divert(to):
             mailbox.acked += 1
@@ -128,27 +132,20 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
 def _release(cell: Cell, good: bool) -> None:
     """The lease leaves the cell, the gate hears how it went, the turn is over."""
     cell.lease = cell.saved = None
-    gate = cell.mailbox.gate
+    gate = cell.gate
     if gate is not None:
         if cell.token is None and not good:
-            cell.token = gate.adopt(cell.kernel.now())  # Admitted the swift way; it counts now.
+            cell.token = gate.adopt(cell.now())  # Admitted the swift way; it counts now.
         if cell.token is not None:
-            gate.record(cell.kernel.now(), cell.token, good)
+            gate.record(cell.now(), cell.token, good)
             cell.token = None
-    _end_turn(cell)
-
-
-def _end_turn(cell: Cell) -> None:
     if cell.turn is not None:
         cell.turn.close()
         cell.turn = None
 
 
 def _answer(cell: Cell, envelope: Envelope, value: Any) -> None:
-    reply = envelope.reply
-    if reply is None:
-        return
-    envelope.reply = None
+    reply, envelope.reply = envelope.reply, None
     if not reply.resolve(value):
         late = Envelope(value, envelope.root, envelope.path)
         cell.kernel.held += 1

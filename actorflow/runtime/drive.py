@@ -48,8 +48,8 @@ def drive(
     began = cell.now()
     if cell.timeout is not None or envelope.deadline is not None:
         cell.suspended(envelope.deadline, began)
-    if cell.token is None and cell.mailbox.gate is not None:
-        cell.token = cell.mailbox.gate.adopt(began)
+    if cell.token is None and cell.gate is not None:
+        cell.token = cell.gate.adopt(began)
     swallowed = 0
     try:
         while True:

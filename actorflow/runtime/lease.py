@@ -49,7 +49,7 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
         keyed = mailbox.key_of is not None and envelope.key is None
         if keyed and not _hold_key(mailbox, envelope, lane):
             return AGAIN
-        if mailbox.gate is not None:
+        if cell.gate is not None:
             refused: Again | bool | None = _ask_gate(cell, envelope, lane)
             if refused is None or refused is AGAIN:
                 return AGAIN if refused is AGAIN else None
@@ -113,10 +113,10 @@ def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Any:
     """`True` if admitted, the token then being the cell's; else what `next_lease` answers."""
     mailbox, kernel = cell.mailbox, cell.kernel
     now = kernel.now()
-    answer = mailbox.gate.ready(now, envelope.body, draining=kernel.draining)
+    answer = cell.gate.ready(now, envelope.body, draining=kernel.draining)
     match answer:
         case Admit():
-            cell.token = mailbox.gate.take(now, envelope.body)
+            cell.token = cell.gate.take(now, envelope.body)
             return True
         case Wait(seconds, keyed):
             if not keyed or seconds is None:
@@ -149,6 +149,6 @@ def give_back(cell: Cell) -> None:
     cell.lease = None
     cell.roll_back()
     if cell.token is not None:
-        mailbox.gate.record(cell.kernel.now(), cell.token, None)
+        cell.gate.record(cell.kernel.now(), cell.token, None)
         cell.token = None
     mailbox.put_due(envelope, front=True)

@@ -69,7 +69,6 @@ class Mailbox:
         "direct",
         "due",
         "failed",
-        "gate",
         "held_keys",
         "idle",
         "kernel",
@@ -125,7 +124,6 @@ class Mailbox:
         self.sleeping: dict[Envelope, Entry] | None = None
         self.key_of: Callable[[Any], Any] | None = None
         self.held_keys: dict[Any, deque[Envelope]] = {}
-        self.gate: Any = None
         self.reopening: Entry | None = None
         self.dated = False  # A deadline policy: every lease looks at the time.
         self.quiet = True

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from actorflow.errors import MailboxFull, MessageFailed, WorkerDied
-from actorflow.policies.decision import Quarantine, Restart, Stop
+from actorflow.policies.decision import Escalate, Quarantine, Restart, Stop
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.commit import commit_failure, commit_value
 from actorflow.runtime.effects import Effects
@@ -41,6 +41,8 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
         crashed = True
         decision = _decide(cell, error, crashed)
     commit_failure(cell, decision, error)
+    if isinstance(decision, Escalate):
+        return Ending("crash", error, in_turn=True, escalates=True)
     if crashed:
         return Ending("crash", error, in_turn=True)
     return Ending("normal") if isinstance(decision, Stop) else None
@@ -53,9 +55,13 @@ def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
         return Quarantine("failed")
     kernel = cell.kernel
     age = kernel.now() - envelope.since if cell.mailbox.dated else 0.0
-    return cell.chain.decide(
-        envelope.attempt, error, crashed=crashed, age=age, draw=kernel.ports.draw()
-    )
+    try:
+        return cell.chain.decide(
+            envelope.attempt, error, crashed=crashed, age=age, draw=kernel.ports.draw()
+        )
+    except Exception as mistake:  # A decider or backoff of the user's own.
+        kernel.report(cell.path, "a policy failed to decide", mistake)
+        return Quarantine("failed")
 
 
 def targets_of(cell: Cell) -> list[Mailbox]:

@@ -65,17 +65,17 @@ class ActorCell(Cell):
         finish(self, ending)
 
 
-def equip(cell: Cell, chain: Chain, *, gate: Any = None) -> None:
-    """Put the policies in *chain* in force for *cell* and its mailbox."""
+def equip(cell: Cell, chain: Chain, *, worker: int = 0) -> None:
+    """Put the policies in *chain* in force for *cell*, the *worker*-th, and its mailbox."""
     mailbox = cell.mailbox
     cell.chain = chain
     cell.timeout = chain.timeout
-    mailbox.gate = chain.gate if gate is None else gate
+    cell.gate = chain.gate_for(worker)
     mailbox.packs = chain.may_retry
     mailbox.dated = chain.dated or chain.budgeted
     mailbox.look_again()
-    if mailbox.gate is not None:
-        mailbox.gate.on_wake = mailbox.wake_for_work
+    if cell.gate is not None:
+        cell.gate.on_wake = mailbox.wake_for_work
 
 
 def child_spec(start: Any, name: str | None, number: int, given: dict[str, Any]) -> ChildSpec:

@@ -259,6 +259,8 @@ class SupervisorCell:
                 self._bury(child, ending)
         elif was is State.STARTING and child.node.incarnation == 1:
             self._failed_start(child, ending)
+        elif ending.escalates:
+            self._end(Ending("crash", ending.error), math.inf)
         elif ending.kind == "stopped" or not restart_wanted(
             child.spec.restart, ending.kind == "normal"
         ):

@@ -108,7 +108,7 @@ class StageCell(SupervisorCell):
         cell.behaviour = WorkerBehaviour(self.stage)
         cell.target = self.target
         cell.shutdown = WORKER_SHUTDOWN
-        equip(cell, self.chain)
+        equip(cell, self.chain, worker=int(spec.id) - 1)
         if self.stage.isolation == "share":
             self.mailbox.packs = False
         self.kernel.nodes[cell.path] = cell
@@ -129,7 +129,7 @@ class StageCell(SupervisorCell):
         """Put *policy* in the place of the one of its kind."""
         self.chain.change(policy, self.kernel.now())
         for cell in self.each_worker(lambda cell: cell):
-            equip(cell, self.chain)
+            equip(cell, self.chain, worker=int(cell.id) - 1)
         self.mailbox.wake_for_work()
 
     def each_worker(self, look: Callable[[Cell], Any]) -> list[Any]:

@@ -149,7 +149,7 @@ def _no_crowd(keys: list[Any]) -> None:
         crowd = len(keys) - len(set(map(hash, keys)))
     except TypeError:
         return  # Said better where the dict or set is made.
-    if False:
+    if crowd > CROWD:
         raise DecodeError(f"{crowd} of {len(keys)} keys share their hash with another")
 
 
@@ -170,7 +170,7 @@ def _instance(entry: Entry, version: int, items: list[Any]) -> Any:
     fields = items[1]
     if version != entry.version:
         fields = REGISTRY.upgrade(entry.tag, version, fields)
-    if not entry.shape.names.issuperset(fields):
+    if False:
         unknown = next(name for name in fields if name not in entry.shape.names)
         known = ", ".join(sorted(entry.shape.names)) or "none"
         raise DecodeError(f"{entry.tag} has no field {told(unknown)}; its fields: {known}")

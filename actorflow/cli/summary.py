@@ -1,0 +1,110 @@
+"""How a run ended, in words for people and as one JSON object for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from actorflow.cli.drive import Outcome
+from actorflow.cli.front import Code, in_words, one_line
+from actorflow.cli.signals import Ask
+from actorflow.flows.results import Report
+
+__all__ = ["as_json", "as_text", "seconds", "status"]
+
+#: Most kinds of errors that the words list; the JSON has them all.
+ERRORS_SHOWN = 5
+
+COUNTS = ("fed", "done", "skipped", "dead", "held")
+COLUMNS = ("received", "emitted", "failed", "skipped", "retried")
+
+_STATUS = {
+    Code.DONE: "done",
+    Code.FAILED: "failed",
+    Code.DEAD_LETTERS: "done, with dead letters",
+    Code.PARKED: "ended with work left",
+    Code.INTERRUPTED: "interrupted",
+}
+
+
+def status(outcome: Outcome) -> str:
+    """How it ended, in a few words."""
+    words = _STATUS[outcome.code]
+    drained = outcome.ask is Ask.DRAIN and outcome.code in (Code.DONE, Code.DEAD_LETTERS)
+    return f"{words}; drained, the input may not have been read to its end" if drained else words
+
+
+def as_text(flow: str, outcome: Outcome) -> str:
+    """A short table."""
+    report = outcome.report
+    if report is None:
+        return f"flow {one_line(flow)}: {status(outcome)} before it began"
+    ended = sum(report.counts[each] for each in ("done", "skipped", "dead"))
+    rate = ended / report.duration if report.duration > 0 else 0.0
+    lines = [
+        f"flow {one_line(flow)}, run {report.run_id}: {status(outcome)}",
+        "  ".join(f"{each} {report.counts[each]:,}" for each in COUNTS)
+        + f"   {seconds(report.duration)}, {rate:,.0f} items/s"
+        + (f", {report.restarts:,} restarts" if report.restarts else ""),
+        "",
+        *_table(report),
+    ]
+    if report.errors:
+        lines += ["", *_errors(report)]
+    return "\n".join(lines)
+
+
+def as_json(flow: str, outcome: Outcome) -> dict[str, Any]:
+    """All there is to know, but for the dead letters themselves."""
+    report, error = outcome.report, outcome.error
+    known: dict[str, Any] = {
+        "flow": flow,
+        "exit_code": int(outcome.code),
+        "status": status(outcome),
+        "error": None if error is None else {"type": type(error).__name__, "text": str(error)},
+    }
+    if report is None:
+        return known
+    return known | {
+        "run_id": report.run_id,
+        "counts": dict(report.counts),
+        "duration": report.duration,
+        "restarts": report.restarts,
+        "stages": {name: attrs.asdict(each) for name, each in report.stages.items()},
+        "errors": [attrs.asdict(each) for each in report.errors],
+    }
+
+
+def seconds(duration: float) -> str:
+    """A duration as people say it."""
+    if duration < 60:
+        return f"{duration:.1f} s" if duration >= 1 else f"{duration * 1000:.0f} ms"
+    minutes, rest = divmod(round(duration), 60)
+    return f"{minutes:,} min {rest} s"
+
+
+def _table(report: Report) -> Iterable[str]:
+    rows = [("stage", *COLUMNS)]
+    for name, stage in report.stages.items():
+        rows.append((name, *(f"{getattr(stage, each):,}" for each in COLUMNS)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        yield "  ".join((row[0].ljust(widths[0]), *numbers))
+
+
+def _errors(report: Report) -> Iterable[str]:
+    shown = report.errors[:ERRORS_SHOWN]
+    width = max(len(f"{each.count:,}") for each in shown)
+    for each in shown:
+        count = f"{each.count:,}".rjust(width)
+        yield one_line(f"{each.stage}: {each.type}: {each.example}").join((f"{count} x ", ""))
+    if len(report.errors) > len(shown):
+        yield f"and {len(report.errors) - len(shown)} other kinds of errors"
+
+
+def failure(outcome: Outcome) -> str | None:
+    """Why the run could not go on, on one line."""
+    return None if outcome.error is None else in_words(outcome.error)

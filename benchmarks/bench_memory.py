@@ -1,0 +1,150 @@
+"""Does a million items from a generator into a slow last stage stay in little memory?
+
+Question: is the memory of a run bounded by its mailboxes and its window, and not by
+its input? Also while every item fails once and waits for its retry, and while
+results are put back into the order of feeding?
+
+Load: ITEMS dicts from a generator through a first stage of four workers that do not
+wait into a last stage of one worker that waits once per item, which makes the last
+stage the slow one. The sink counts and adds up; for `memory-ordered` it also checks
+that every item is the one after the one before.
+
+    memory-plain        as it is
+    memory-failing      every item fails once in the first stage, under
+                        Retry(5, backoff=Fixed(0)); the report must say so
+    memory-ordered      with ordered=True
+
+The figure is the most memory the process ever had (``ru_maxrss``), Python and all
+libraries included: about 35 MiB of it is there before the first item. It is the
+worst round that counts. There is no peer: those that read their input ahead hold
+all of it.
+
+    python -m benchmarks memory
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from actorflow import Fixed, Pipeline, Retry, Turn, stage
+from benchmarks.question import Figure, Question, Side, Target, WrongAnswer, checked
+
+__all__ = ["QUESTIONS", "failing", "ordered", "plain"]
+
+ITEMS = 1_000_000
+WORKERS = 4
+
+
+class Tally:
+    """A sink that counts and adds up, and may insist on the order."""
+
+    def __init__(self, *, ordered: bool) -> None:
+        self.count = self.sum = 0
+        self._ordered = ordered
+
+    async def open(self) -> None:
+        """Nothing to get ready."""
+
+    async def write(self, values: Sequence[int]) -> None:
+        """Take a block of values."""
+        if self._ordered:
+            for place, value in enumerate(values, start=self.count):
+                if value != place:
+                    raise WrongAnswer(f"value {place}: got {value}")
+        self.count += len(values)
+        self.sum += sum(values)
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+def numbered(items: int) -> Iterator[dict[str, Any]]:
+    """Items that are made one by one, each an object of its own."""
+    for number in range(items):
+        yield {"number": number, "place": "https://example.com/items"}
+
+
+async def take_number(item: dict[str, Any]) -> int:
+    number: int = item["number"]
+    return number
+
+
+async def take_number_at_last(item: dict[str, Any], ctx: Turn) -> int:
+    if ctx.attempt == 1:
+        raise ConnectionError("the first attempt always fails")
+    number: int = item["number"]
+    return number
+
+
+async def pass_on_slowly(number: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return number
+
+
+def _run(items: int, first: Any, *, in_order: bool = False, failures: int = 0) -> dict[str, float]:
+    flow: Pipeline[dict[str, Any], int] = Pipeline(
+        [
+            stage(first, name="first", workers=WORKERS, policies=[Retry(5, backoff=Fixed(0))]),
+            stage(pass_on_slowly, name="last", workers=1),
+        ]
+    )
+    tally = Tally(ordered=in_order)
+    started = time.perf_counter()
+    report = flow.run_sync(numbered(items), sink=tally, ordered=in_order)
+    seconds = time.perf_counter() - started
+    checked("values that came out", items, tally.count)
+    checked("their sum", items * (items - 1) // 2, tally.sum)
+    checked("retries", failures, report.stages["first"].retried)
+    return {"peak": peak_mebibytes(), "rate": items / seconds}
+
+
+def peak_mebibytes() -> float:
+    """The most memory this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def plain(items: int, first: Any = take_number) -> Mapping[str, float]:
+    return _run(items, first)
+
+
+def failing(items: int, first: Any = take_number_at_last) -> Mapping[str, float]:
+    return _run(items, first, failures=items)
+
+
+def ordered(items: int, first: Any = take_number) -> Mapping[str, float]:
+    return _run(items, first, in_order=True)
+
+
+def _question(name: str, run: Any, title: str) -> Question:
+    return Question(
+        name=name,
+        ours=Side(name="actorflow", run=run),
+        figures=(
+            Figure(
+                key="peak",
+                title=f"{title}: peak memory",
+                unit="MiB",
+                least=True,
+                targets=(Target(must=80, reach=60),),
+            ),
+            Figure(key="rate", title=f"{title}: rate", unit="items/s"),
+        ),
+        items=ITEMS,
+        quick_items=100_000,
+        rounds=1,
+        warm=False,
+    )
+
+
+QUESTIONS = (
+    _question("memory-plain", plain, "a million items into a slow stage"),
+    _question("memory-failing", failing, "the same, each fails once"),
+    _question("memory-ordered", ordered, "the same, in order"),
+)
