@@ -23,7 +23,7 @@ from typing import Any
 from actorflow.cli.front import Code, Trouble, in_words
 from actorflow.errors import ActorFlowError, MissingExtra
 from actorflow.flows.pipeline import Pipeline
-from actorflow.graph.stage import Stage
+from actorflow.graph.stage import Stage, stage
 
 __all__ = ["load_flow", "require_processes"]
 
@@ -164,7 +164,8 @@ def _made_by(target: str, factory: Callable[[], Any]) -> Pipeline[Any, Any]:
 
 def _flow_of(target: str, handler: Any) -> Pipeline[Any, Any]:
     try:
-        return Pipeline([handler])
+        alone = stage(handler)
+        return Pipeline([alone], name=alone.name)
     except ActorFlowError as error:
         raise Trouble(f"{target} cannot be a flow: {error}", Code.FAILED, error) from error
 

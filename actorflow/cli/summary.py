@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from actorflow.cli.drive import Outcome
-from actorflow.cli.front import Code, in_words, one_line
+from actorflow.cli.front import Code, one_line
 from actorflow.cli.signals import Ask
 from actorflow.flows.results import Report
 
@@ -100,11 +100,6 @@ def _errors(report: Report) -> Iterable[str]:
     width = max(len(f"{each.count:,}") for each in shown)
     for each in shown:
         count = f"{each.count:,}".rjust(width)
-        yield one_line(f"{each.stage}: {each.type}: {each.example}").join((f"{count} x ", ""))
+        yield f"{count} x " + one_line(f"{each.stage}: {each.type}: {each.example}")
     if len(report.errors) > len(shown):
         yield f"and {len(report.errors) - len(shown)} other kinds of errors"
-
-
-def failure(outcome: Outcome) -> str | None:
-    """Why the run could not go on, on one line."""
-    return None if outcome.error is None else in_words(outcome.error)

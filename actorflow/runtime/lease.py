@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any, Final
 
 from actorflow.core.envelope import Envelope
+from actorflow.core.letters import Reason
 from actorflow.errors import CircuitOpenError, DeadlineExceeded
 from actorflow.policies.decision import Admit, Divert, Reject, Wait
 from actorflow.runtime.bodies import refresh_body
@@ -41,9 +42,7 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
             return None
     envelope: Envelope = lane[0]
     if _too_late(cell, envelope):
-        _take(mailbox, lane)
-        mailbox.failed += 1
-        mailbox.ledger.give_up(envelope, "expired", DeadlineExceeded(cell.path), mailbox.path)
+        _give_up(mailbox, lane, "expired", DeadlineExceeded(mailbox.path))
         return AGAIN
     try:
         keyed = mailbox.key_of is not None and envelope.key is None
@@ -51,12 +50,12 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
             return AGAIN
         if cell.gate is not None:
             refused: Again | bool | None = _ask_gate(cell, envelope, lane)
+            if refused is None and keyed and envelope.key is not None:
+                mailbox.release_key(envelope)  # Who waits in the queue holds nothing up.
             if refused is None or refused is AGAIN:
                 return AGAIN if refused is AGAIN else None
     except Exception as error:  # A key function of the user's; the message pays for it.
-        _take(mailbox, lane)
-        mailbox.failed += 1
-        mailbox.ledger.give_up(envelope, "failed", error, mailbox.path)
+        _give_up(mailbox, lane, "failed", error)
         return AGAIN
     _take(mailbox, lane)
     envelope.attempt += 1
@@ -83,6 +82,16 @@ def _take(mailbox: Mailbox, lane: Any) -> None:
         mailbox.room_made()
 
 
+def _give_up(mailbox: Mailbox, lane: Any, reason: Reason, error: Exception) -> None:
+    """Let the head of *lane* leave as a dead letter; a key that it holds is free again."""
+    envelope = lane[0]
+    _take(mailbox, lane)
+    mailbox.failed += 1
+    mailbox.ledger.give_up(envelope, reason, error, mailbox.path)
+    if envelope.key is not None:
+        mailbox.release_key(envelope)
+
+
 def _too_late(cell: Cell, envelope: Envelope) -> bool:
     mailbox = cell.mailbox
     if envelope.deadline is None and not mailbox.dated:
@@ -98,6 +107,8 @@ def _hold_key(mailbox: Mailbox, envelope: Envelope, lane: Any) -> bool:
     """Take the key of *envelope* for it; `False` if it now waits for another to give it up."""
     assert mailbox.key_of is not None
     key = mailbox.key_of(envelope.body)
+    if key is None:  # In no order with anything.
+        return True
     followers = mailbox.held_keys.get(key)
     if followers is not None:
         _take(mailbox, lane)
@@ -127,15 +138,14 @@ def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Any:
             mailbox.retried -= 1
             return AGAIN
         case Reject():
-            _take(mailbox, lane)
-            mailbox.failed += 1
-            error = CircuitOpenError(mailbox.path, answer.retry_in)
-            mailbox.ledger.give_up(envelope, "rejected", error, mailbox.path)
+            _give_up(mailbox, lane, "rejected", CircuitOpenError(mailbox.path, answer.retry_in))
             return AGAIN
         case Divert(to):
             _take(mailbox, lane)
             mailbox.acked += 1
             mailbox.ledger.divert(envelope, to)
+            if envelope.key is not None:
+                mailbox.release_key(envelope)
             return AGAIN
     raise AssertionError(answer)
 

@@ -146,7 +146,7 @@ class Mailbox:
     def free(self) -> int:
         """Places that nobody has been promised; below 0 after a spill."""
         if self.capacity == 0:
-            return len(self.idle) - self.reserved
+            return len(self.idle) - len(self.queue) - self.reserved
         return self.limit - len(self.queue) - self.reserved
 
     def put(self, envelope: Envelope) -> None:
@@ -181,6 +181,7 @@ class Mailbox:
         if self.overflow == "drop_old" and self.queue:
             queue = self.queue
             oldest = queue.popleft() if type(queue) is deque else queue.drop_oldest()
+            self.limit -= oldest.attempt > 0  # A redelivery had brought its own place.
             self._drop(oldest, "overflow")
             return True
         self.ledger.give_up(envelope, "overflow", None, self.path)
@@ -288,7 +289,8 @@ class Mailbox:
         self._readmit(envelope, position, front=False)
 
     def _readmit(self, envelope: Envelope, position: str, *, front: bool) -> None:
-        if position == "head" or self.queue is EMPTY:
+        # The holder of a key never queues behind those that wait for it to give it up.
+        if position == "head" or self.queue is EMPTY or envelope.key is not None:
             self.put_due(envelope, front=front)
             return
         self.limit += 1  # A redelivery takes no room from new messages.
@@ -316,6 +318,7 @@ class Mailbox:
         if followers:
             self.bring_back()
             following = followers.popleft()
+            following.key = envelope.key
             self.put_due(following)
         else:
             del self.held_keys[envelope.key]

@@ -69,6 +69,7 @@ class SupervisorCell:
         self._lane: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._task: Task | None = None
         self._agenda: deque[tuple[Step, Child]] = deque()
+        self._doomed: set[Child] = set()  # Whom the agenda will stop.
         self._step: tuple[Step, Child] | None = None
         self._ending: Ending | None = None
         self._deadline = math.inf
@@ -156,6 +157,7 @@ class SupervisorCell:
         """Begin steps of the agenda until one takes time."""
         while self._step is None and self._agenda:
             step, child = self._agenda.popleft()
+            self._doomed.discard(child)
             if step is Step.START:
                 self._begin(child)
                 self._step = step, child
@@ -164,6 +166,10 @@ class SupervisorCell:
         if self._step is None and not self._announced and self._ending is None:
             self._announced = True
             self.parent.child_started(self)
+
+    def _plan_stop(self, child: Child) -> None:
+        self._agenda.append((Step.STOP, child))
+        self._doomed.add(child)
 
     def _begin(self, child: Child) -> None:
         """Start a new incarnation of *child*; `_on_started` or `_on_ended` follows."""
@@ -251,9 +257,7 @@ class SupervisorCell:
         was, child.state = child.state, State.DOWN
         self._forget_entry(child)
         self._step_done(child)
-        doomed = (Step.STOP, child) in self._agenda
-        if doomed:
-            self._agenda.remove((Step.STOP, child))
+        doomed = child in self._doomed  # Its step will find it down.
         if was is State.STOPPING or doomed or self._ending is not None:
             if child.leaving:
                 self._bury(child, ending)
@@ -296,7 +300,8 @@ class SupervisorCell:
             each.spec.id for each in self.children.values() if each.spec.restart == "temporary"
         ]
         stops, starts = affected(self.plan.strategy, list(self.children), child.spec.id, fleeting)
-        self._agenda.extend((Step.STOP, self.children[each]) for each in stops)
+        for each in stops:
+            self._plan_stop(self.children[each])
         group = [self.children[each] for each in starts]
         if delay > 0:
             child.state = State.BACKOFF
@@ -361,8 +366,9 @@ class SupervisorCell:
         if self._ending is None:
             self._ending = ending
             self._agenda.clear()
+            self._doomed.clear()
             for child in reversed(self.children.values()):
-                self._agenda.append((Step.STOP, child))
+                self._plan_stop(child)
             if self._step is not None and self._step[0] is Step.START:
                 self._step = None
         elif sooner:

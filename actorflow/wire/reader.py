@@ -170,7 +170,7 @@ def _instance(entry: Entry, version: int, items: list[Any]) -> Any:
     fields = items[1]
     if version != entry.version:
         fields = REGISTRY.upgrade(entry.tag, version, fields)
-    if False:
+    if not entry.shape.names.issuperset(fields):
         unknown = next(name for name in fields if name not in entry.shape.names)
         known = ", ".join(sorted(entry.shape.names)) or "none"
         raise DecodeError(f"{entry.tag} has no field {told(unknown)}; its fields: {known}")
