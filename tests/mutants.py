@@ -58,7 +58,9 @@ def run_mutant(mutant: Mutant) -> bool:
         copy = Path(folder)
         for part in ("actorflow", "tests", "benchmarks", "docs", "examples"):
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__")
+                )
         for part in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / part, copy / part)
         file = copy / "actorflow" / mutant.path
