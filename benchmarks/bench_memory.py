@@ -144,7 +144,7 @@ def _question(name: str, run: Any, title: str) -> Question:
 
 
 QUESTIONS = (
-    _question("memory-plain", plain, "a million items into a slow stage"),
-    _question("memory-failing", failing, "the same, each fails once"),
-    _question("memory-ordered", ordered, "the same, in order"),
+    _question("memory-plain", plain, "1 M items, slow last stage"),
+    _question("memory-failing", failing, "1 M items, each fails once"),
+    _question("memory-ordered", ordered, "1 M items, in order"),
 )

@@ -306,7 +306,7 @@ QUESTIONS = (
         figures=(
             Figure(
                 key="rate",
-                title="three no-op stages of 4 workers, Retry(3)",
+                title="3 no-op stages x 4 workers, Retry(3)",
                 unit="items/s",
                 targets=(
                     Target(must=200_000, reach=320_000),
@@ -326,7 +326,7 @@ QUESTIONS = (
         figures=(
             Figure(
                 key="rate",
-                title="the same, with breaker, rate limit and bulkhead",
+                title="3 no-op stages, + breaker, rate, bulkhead",
                 unit="items/s",
                 targets=(
                     Target(must=150_000, reach=250_000),
@@ -344,7 +344,7 @@ QUESTIONS = (
         figures=(
             Figure(
                 key="rate",
-                title="the same, each handler suspends once, timeout=10",
+                title="3 stages, each suspends once, timeout=10",
                 unit="items/s",
                 targets=(
                     Target(must=70_000, reach=90_000),

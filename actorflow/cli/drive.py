@@ -36,14 +36,14 @@ class Outcome:
     Attributes:
         report: Its report; `None` if it never began.
         error: Why it could not go on.
-        ask: What signals asked of it.
-        interrupted: Whether one of them was Ctrl-C.
+        read: Whether the input was read to its end.
+        interrupted: Whether Ctrl-C ended it.
     """
 
     report: Report | None
-    error: Exception | None = None
-    ask: Ask = Ask.NOTHING
-    interrupted: bool = False
+    error: Exception | None
+    read: bool
+    interrupted: bool
 
     @property
     def code(self) -> Code:
@@ -86,7 +86,7 @@ class _Drive:
         options: dict[str, Any],
     ) -> None:
         self._flow = flow
-        self._source = source
+        self._source = _Watched(source)
         self._sink = sink
         self._dead = None if dead is None else DeadLetterFile(dead)
         self._options = options
@@ -106,7 +106,10 @@ class _Drive:
                     error = await self._work(run, nursery)
                 nursery.cancel_scope.cancel()
         return Outcome(
-            report=run.report, error=error, ask=self._ask, interrupted=self._interrupted
+            report=run.report,
+            error=error,
+            read=self._source.at_end,
+            interrupted=self._interrupted,
         )
 
     async def _open(self) -> bool:
@@ -165,6 +168,23 @@ class _Drive:
         assert self._run is not None
         with contextlib.suppress(Exception):
             await self._run.stop()
+
+
+class _Watched:
+    """A source, and whether its end has been seen."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.name: str = source.name
+        self.at_end = False
+
+    async def pull(self, most: int) -> Sequence[Any]:
+        entries: Sequence[Any] = await self._source.pull(most)
+        self.at_end = not entries
+        return entries
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
 
 
 class _Opened:

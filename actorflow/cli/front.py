@@ -57,7 +57,9 @@ class Trouble(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line, and the traceback if that is wanted."""
         if self.debug and self.cause is not None:
-            click.echo("".join(traceback.format_exception(self.cause)), file=file, err=True, nl=False)
+            click.echo(
+                "".join(traceback.format_exception(self.cause)), file=file, err=True, nl=False
+            )
         click.echo(f"actorflow: {self.message}", file=file, err=True)
 
 
@@ -130,5 +132,5 @@ def quiet_pipe() -> None:
 
 def _show_usage(error: click.UsageError) -> None:
     path = "actorflow" if error.ctx is None else error.ctx.command_path
-    text = one_line(error.format_message()).removesuffix(".")
-    click.echo(f"{path}: {text[:1].lower()}{text[1:]} (see {path} --help)", err=True)
+    text = one_line(error.format_message()).removesuffix(".").replace(". (", " (")
+    click.echo(f"{path}: {text[:1].lower()}{text[1:]}; see {path} --help", err=True)

@@ -1,8 +1,8 @@
 """``actorflow run``: a flow over a file, a pipe or a terminal.
 
-    in.jsonl, stdin ──► MODULE:FLOW ──► out.jsonl, stdout
-                             ├──► dead letters, if asked for
-                             └──► what became of it, on stderr
+in.jsonl, stdin ──► MODULE:FLOW ──► out.jsonl, stdout
+                         ├──► dead letters, if asked for
+                         └──► what became of it, on stderr
 """
 
 from __future__ import annotations

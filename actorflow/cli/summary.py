@@ -9,7 +9,6 @@ import attrs
 
 from actorflow.cli.drive import Outcome
 from actorflow.cli.front import Code, one_line
-from actorflow.cli.signals import Ask
 from actorflow.flows.results import Report
 
 __all__ = ["as_json", "as_text", "seconds", "status"]
@@ -32,8 +31,7 @@ _STATUS = {
 def status(outcome: Outcome) -> str:
     """How it ended, in a few words."""
     words = _STATUS[outcome.code]
-    drained = outcome.ask is Ask.DRAIN and outcome.code in (Code.DONE, Code.DEAD_LETTERS)
-    return f"{words}; drained, the input may not have been read to its end" if drained else words
+    return words if outcome.read else f"{words}; the input was not read to its end"
 
 
 def as_text(flow: str, outcome: Outcome) -> str:
@@ -62,7 +60,8 @@ def as_json(flow: str, outcome: Outcome) -> dict[str, Any]:
     known: dict[str, Any] = {
         "flow": flow,
         "exit_code": int(outcome.code),
-        "status": status(outcome),
+        "status": _STATUS[outcome.code],
+        "input_read": outcome.read,
         "error": None if error is None else {"type": type(error).__name__, "text": str(error)},
     }
     if report is None:

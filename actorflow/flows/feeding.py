@@ -80,6 +80,8 @@ class Feeder:
         ledger = self._ledger
         while not self._stopped and not ledger.closed:
             most = await self._room(mailbox)
+            if not most:
+                return
             entries = await source.pull(most)
             if not entries:
                 return
@@ -108,13 +110,13 @@ class Feeder:
             raise ConfigurationError("feed() ids", "fewer ids", "as many ids as items") from None
 
     async def _room(self, mailbox: Mailbox) -> int:
-        """Wait until something may be fed; answers how much."""
+        """Wait until something may be fed; answers how much, 0 if the input was closed."""
         ledger = self._ledger
         while True:
             if ledger.room() <= 0:
                 await ledger.wait_for_room()
                 if ledger.closed:
-                    return 1
+                    return 0
                 continue
             free = mailbox.free() if mailbox.overflow == "block" else BLOCK
             if mailbox.overflow == "block" and not mailbox.has_room():

@@ -9,6 +9,7 @@ The run's body is outside all of that: nothing here cancels it.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
@@ -26,6 +27,7 @@ from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.taps import ResultStream, Tap
 from actorflow.flows.watching import run_stats, show_progress, worker_states
+from actorflow.flows.writing import Writer
 from actorflow.graph.plan import Plan as FlowPlan
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import turn_here
@@ -35,6 +37,12 @@ from actorflow.runtime.ports import real_ports
 from actorflow.stages.build import StageCell
 
 __all__ = ["Run"]
+
+#: What a sink gets to write the rest when a run is stopped, in seconds.
+REST_SECONDS = 5.0
+
+#: What it gets at least when the time of a drain is over.
+LEAST_SECONDS = 1.0
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -59,7 +67,7 @@ class Run(Generic[In, Out]):
         self._over = trio.Event()
         self._ending = False
         self._error: BaseException | None = None
-        self._writer_done: trio.Event | None = None
+        self._writer: Writer | None = None
         kernel = Kernel(plan.name, real_ports(settings.seed), settings.observers)
         self._kernel = kernel
         self._ledger = Ledger(
@@ -96,14 +104,22 @@ class Run(Generic[In, Out]):
 
     async def __aenter__(self) -> Self:
         self._started = self._kernel.now()
-        if self.settings.sink is not None:
-            await self.settings.sink.open()
-        await self._house.open()
-        await self._house.ready.wait()
-        if self.settings.sink is not None:
-            self._writer_done = trio.Event()
-            tap = self._tap(values_only=True)
-            self._kernel.services.start_soon(self._write, self.settings.sink, tap)
+        if self._house.ready.is_set():
+            raise NotRunningError(f"run {self.run_id} has ended; open another one")
+        sink = self.settings.sink
+        if sink is not None:
+            await sink.open()
+            self._writer = Writer(sink, self._tap(values_only=True), self._fail)
+        try:
+            await self._house.open()
+            await self._house.ready.wait()
+            if self._error is not None:
+                raise self._error  # A stage cannot start.
+        except BaseException:
+            await self._close_all(broken=True)
+            raise
+        if self._writer is not None:
+            self._kernel.services.start_soon(self._writer.run)
         if self.settings.display is not None:
             self._kernel.services.start_soon(show_progress, self, self.settings.display)
         return self
@@ -118,12 +134,34 @@ class Run(Generic[In, Out]):
         try:
             if error is None and not self._ending:
                 await self.finish()
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
-            self._house.kill()
+            await self._close_all(broken=error is not None)
+
+    async def _close_all(self, *, broken: bool) -> None:
+        """End whatever still runs; neither a cancellation nor Ctrl-C leaves a part of it.
+
+        Args:
+            broken: An error is on its way to the caller, which nothing here may replace.
+        """
+        self.cancel()
+        try:
             await self._house.close()
+        finally:
             self._note_report()
-        if error is None and self._error is not None and not self._ending:
-            raise self._error
+            await self._close_sink(broken=broken)
+
+    async def _close_sink(self, *, broken: bool) -> None:
+        if self._writer is None:
+            return
+        try:
+            await self._writer.close()
+        except Exception as error:
+            if not broken:
+                raise
+            self._kernel.report(f"/{self._kernel.name}", "the sink failed to close", error)
 
     def _idle(self) -> None:
         """The input has ended and nothing is held: there will be no more results."""
@@ -131,11 +169,11 @@ class Run(Generic[In, Out]):
         self._over.set()
 
     def _tree_ended(self) -> None:
-        """Nothing of the tree is left, wanted or not."""
+        """No stage is left, wanted or not; the sink still gets what came out."""
         ending = self._house.ending
         if ending is not None and ending.kind == "crash" and self._error is None:
             self._error = ending.error
-        self._ledger.closed = True
+        self._feeder.cancel()
         self._ledger.close()
         for tap in self._ledger.taps:
             tap.close(self._error)
@@ -228,16 +266,6 @@ class Run(Generic[In, Out]):
         self._ledger.taps = (*self._ledger.taps, tap)
         return tap
 
-    async def _write(self, sink: Any, tap: Tap) -> None:
-        assert self._writer_done is not None
-        try:
-            while values := await tap.take():
-                await sink.write(values)
-        except Exception as error:
-            self._fail(error)
-        finally:
-            self._writer_done.set()
-
     # Watching -------------------------------------------------------------------------
 
     def stats(self) -> RunStats:
@@ -301,10 +329,9 @@ class Run(Generic[In, Out]):
             Exception: What a source or sink raised.
         """
         self._refuse_inside("run.finish()", "a task outside the run")
-        self._ending = True
-        self._ledger.close()
+        self._stop_feeding()
         await self._over.wait()
-        return await self._end(options.seconds("finish", 30.0))
+        return await self._end(math.inf)
 
     async def drain(self, timeout: float = 30.0) -> Report:
         """Stop reading sources, finish what is held, end; all by one deadline.
@@ -314,39 +341,45 @@ class Run(Generic[In, Out]):
         seconds = options.seconds("drain() timeout", timeout)
         self._refuse_inside("run.drain()", "a task outside the run")
         until = self._kernel.now() + seconds
-        self._ending = self._kernel.draining = True
-        self._feeder.cancel()
-        self._ledger.close()
+        self._kernel.draining = True
+        self._stop_feeding()
         for cell in self.stages.values():
             cell.mailbox.wake_for_work()  # A gate that holds may now reject.
         with trio.move_on_at(until):
             await self._over.wait()
-        return await self._end(until - self._kernel.now())
+        return await self._end(max(until, self._kernel.now() + LEAST_SECONDS))
 
     async def stop(self) -> Report:
         """End turns now, their attempts given back; what is held stays held."""
         self._refuse_inside("run.stop()", "ctx.fail() or on_failure='halt'")
-        self._ending = True
         self.cancel()
-        return await self._end(5.0)
+        return await self._end(math.inf)
 
     def cancel(self) -> None:
-        """End everything now."""
+        """End everything now; the sink gets a few seconds for what came out."""
         self._ending = True
         self._feeder.cancel()
         self._house.kill()
+        if self._writer is not None:
+            self._writer.end_by(self._kernel.now() + REST_SECONDS)
 
-    async def _end(self, seconds: float) -> Report:
-        """Let the sink write what there is, end the tree, make the report."""
-        self._close_taps()
-        if self._writer_done is not None:
-            with trio.move_on_after(max(seconds, 0.0)):
-                await self._writer_done.wait()
+    def _stop_feeding(self) -> None:
+        """Nothing new comes in, and what comes out waits for nobody any more."""
+        self._ending = True
+        self._feeder.cancel()
+        self._ledger.close()
+        for tap in self._ledger.taps:
+            tap.bounded = tap.values_only  # The sink is always read, a result may never be.
+        self._outlet.room_made()
+
+    async def _end(self, writes_until: float) -> Report:
+        """End the tree, let the sink write the rest until then, make the report."""
+        if self._writer is not None:
+            self._writer.end_by(writes_until)
         self._house.kill()
         await self._house.ended.wait()
         self._note_report()
-        if self.settings.sink is not None:
-            await self.settings.sink.aclose()
+        await self._close_sink(broken=self._error is not None)
         if self._error is not None:
             raise self._error
         assert self.report is not None

@@ -239,9 +239,11 @@ class SupervisorCell:
         if child is None:
             return
         child.leaving = True
-        if child.state is State.STOPPING:
-            return
-        self._begin_stop(child)
+        if child.state is State.BACKOFF and self.plan.strategy != "one_for_one":
+            child.state = State.DOWN  # The others of its group still come back then.
+            self._bury(child, Ending("stopped"))
+        elif child.state is not State.STOPPING:
+            self._begin_stop(child)
 
     def _on_resumed(self, node: Any) -> None:
         child = self._child(node)
@@ -315,17 +317,23 @@ class SupervisorCell:
     def _start_group(self, group: Iterable[Child]) -> None:
         if self._ending is not None:
             return
+        wanted = [child for child in group if not child.leaving]
         if self.plan.strategy == "one_for_one":
-            for child in group:
+            for child in wanted:
                 self._begin(child)
         else:
-            self._agenda.extend((Step.START, child) for child in group)
+            self._agenda.extend((Step.START, child) for child in wanted)
 
     def _exhausted(self, child: Child, budget: RestartBudget, ending: Ending) -> None:
         """The budget is spent: what then is the plan's choice."""
         path = child.node.path if budget is child.budget else self.path
-        error = RestartsExhausted(path, budget.max_restarts, budget.window, ending.error)
-        error.__cause__ = ending.error
+        error: BaseException = RestartsExhausted(
+            path, budget.max_restarts, budget.window, ending.error
+        )
+        if not budget.max_restarts and isinstance(ending.error, RestartsExhausted):
+            error = ending.error  # It says already who exhausted what.
+        else:
+            error.__cause__ = ending.error
         self.kernel.report(child.node.path, "restarts exhausted", error)
         match self.plan.on_exhausted:
             case "park":

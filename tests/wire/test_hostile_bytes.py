@@ -323,6 +323,21 @@ def test_a_megabyte_never_takes_long(bomb: Callable[[], bytes]) -> None:
     assert len(text) < 1_000
 
 
+def test_a_zone_is_looked_up_once_however_often_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    real = zoneinfo.ZoneInfo
+
+    def counted(key: str) -> zoneinfo.ZoneInfo:
+        made.append(key)
+        return real(key)
+
+    data = zones()
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", counted)
+    decode(data)
+
+    assert len(made) == len(set(made))
+
+
 def test_keys_that_collide_are_refused_and_counted() -> None:
     data = table(100) + b"".join(packed(big(MODULUS * (2**70 + n))) + b"\xc0" for n in range(100))
 
