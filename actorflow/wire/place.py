@@ -167,9 +167,10 @@ def find_stranger(value: object, strangers: Set[type]) -> object | None:
                 if type(part) not in LEAVES:
                     add(part)
         elif kind in _PLAIN_WHOLES:
-            for part in whole:
-                if type(part) not in LEAVES:
-                    add(part)
+            if not LEAVES.issuperset(map(type, whole)):
+                for part in whole:
+                    if type(part) not in LEAVES:
+                        add(part)
         elif kind in strangers:
             found: object = whole
             return found
