@@ -10,7 +10,8 @@
     ├── DeliveryError
     │   ├── MailboxFull                     no room, and the caller chose not to wait
     │   ├── ActorStopped                    the actor has ended for good
-    │   └── OutboxFull                      one turn sends more than a turn may
+    │   ├── OutboxFull                      one turn sends more than a turn may
+    │   └── StashFull                       an actor stashes more than it may hold back
     ├── AskError
     │   ├── AskTimeout (TimeoutError)       no answer in time
     │   ├── AskFailed                       the message was given up; cause attached
@@ -61,6 +62,7 @@ __all__ = [
     "OutboxFull",
     "RestartsExhausted",
     "StageError",
+    "StashFull",
     "StrayCancelled",
     "SupervisionError",
     "TooManyFailures",
@@ -70,6 +72,14 @@ __all__ = [
     "UsageError",
     "WorkerDied",
 ]
+
+
+def shown(error: object) -> str:
+    """The `repr` of somebody else's exception, which may itself fail; at most 200 characters."""
+    try:
+        return f"{error!r:.200}"
+    except Exception:
+        return f"<{type(error).__name__}, whose repr() fails>"
 
 
 class ActorFlowError(Exception):
@@ -194,6 +204,22 @@ class OutboxFull(DeliveryError):
             path,
             f"one turn may send {limit} messages; send a message to yourself to go on in another "
             "turn, or yield from a generator",
+        )
+        self.limit = limit
+
+
+class StashFull(DeliveryError):
+    """The actor holds back as many messages as it may, stashed or waiting for a retry.
+
+    Attributes:
+        limit: Most messages it may hold back.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        super().__init__(
+            path,
+            f"{limit} messages are held back, and no more may be; unstash_all() earlier, "
+            "or raise `capacity`",
         )
         self.limit = limit
 
@@ -355,7 +381,7 @@ class RestartsExhausted(SupervisionError):
 
     def __init__(self, path: str, limit: int, window: float, last: BaseException | None) -> None:
         super().__init__(
-            path, f"more than {limit} restarts in {window:g} s; last error: {last!r:.200}"
+            path, f"more than {limit} restarts in {window:g} s; last error: {shown(last)}"
         )
         self.limit = limit
         self.window = window
@@ -372,7 +398,7 @@ class TooManyFailures(SupervisionError):
         super().__init__(
             path,
             f"more than {limit} dead letters; mend the cause or raise `max_dead`. "
-            f"Last error: {last!r:.200}",
+            f"Last error: {shown(last)}",
         )
         self.limit = limit
 

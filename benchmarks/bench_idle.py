@@ -27,7 +27,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import trio
-import trio.testing
 
 from actorflow import Actor, ActorRef, ActorSystem, Turn
 from benchmarks.question import Figure, Question, Side, Target, checked
@@ -88,6 +87,8 @@ class Weighed:
 
 
 async def _settle() -> None:
+    import trio.testing  # Not above: it loads pytest, where that is installed.
+
     await trio.testing.wait_all_tasks_blocked()
     gc.collect()
 

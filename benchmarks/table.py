@@ -75,8 +75,8 @@ def rows_of(answer: Answer) -> list[Row]:
 def _against(answer: Answer, figure: Figure, ours: float, peer: str) -> Row | None:
     theirs, target = answer.value(peer, figure), figure.target(peer)
     missing = any(each.name == peer for each in answer.missing)
-    if theirs is None and not missing:
-        return None  # It has no such figure.
+    if theirs is None and not (missing and figure is answer.question.figures[0]):
+        return None  # It has no such figure; one that is missing is named once.
     ratio = None if theirs is None else answer.ratio(peer, figure)
     row = _row(answer, figure, ours, target, measured=ratio)
     return attrs.evolve(row, peer=peer, theirs=theirs, ratio=ratio)

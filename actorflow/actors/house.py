@@ -37,7 +37,7 @@ class House:
         root: The root supervisor.
         ended: Set when nothing of the tree is left.
         ending: How the root ended, once it has.
-        on_end: Called when nothing of the tree is left.
+        on_end: Called when nothing of the tree is left; the services end after it.
     """
 
     def __init__(self, kernel: Kernel, plan: Plan, make: Any) -> None:
@@ -66,12 +66,13 @@ class House:
                     self.root.incarnation = 1
                     self.ending = await self.root.serve()
                     self.root.finish(self.ending)
+                    self.kernel.close()
+                    if self.on_end is not None:
+                        self.on_end()
                     services.cancel_scope.cancel()
         finally:
             self.ready.set()
             self.ended.set()
-            if self.on_end is not None:
-                self.on_end()
 
     def child_started(self, node: Any) -> None:
         self.ready.set()

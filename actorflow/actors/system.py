@@ -39,6 +39,9 @@ __all__ = ["ActorSystem"]
 #: How long leaving the block waits for held messages before it stops, in seconds.
 DRAIN_SECONDS = 30.0
 
+#: Counters that are always there to be read.
+NOTHING_YET = dict.fromkeys(("dead_letters", "errors", "mailbox_spilled", "restarts"), 0)
+
 
 class ActorSystem:
     """A tree of supervised actors; an async context manager.
@@ -154,7 +157,7 @@ class ActorSystem:
         self._refuse_inside("drain()")
         house = self._running()
         if house.alive:
-            house.kernel.draining = True
+            house.kernel.drain()
             with trio.move_on_at(until):
                 await house.kernel.quiet()
             house.stop(until)
@@ -216,4 +219,4 @@ class ActorSystem:
         facts = {
             name: count for name, count in kernel.counters.items() if not name.startswith("shared:")
         }
-        return {**facts, "actors": len(kernel.nodes), "held": kernel.held}
+        return {**NOTHING_YET, **facts, "actors": len(kernel.nodes), "held": kernel.held}

@@ -34,6 +34,7 @@ Exit codes:
 
 
 @click.group(
+    name="actorflow",
     cls=Front,
     invoke_without_command=True,
     epilog=EXIT_CODES,

@@ -49,7 +49,7 @@ class Trouble(click.ClickException):
 
     def __init__(self, message: str, code: Code, cause: BaseException | None = None) -> None:
         super().__init__(one_line(message))
-        self.exit_code = code
+        self.code = code
         self.cause = cause
         context = click.get_current_context(silent=True)
         self.debug = context is not None and context.meta.get(_DEBUG, False)
@@ -82,9 +82,9 @@ class Front(click.Group):
         except click.UsageError as error:
             _show_usage(error)
             code = Code.USAGE
-        except click.ClickException as error:
+        except Trouble as error:
             error.show()
-            code = error.exit_code
+            code = error.code
         except (click.Abort, KeyboardInterrupt):
             code = Code.INTERRUPTED
         if not standalone_mode:

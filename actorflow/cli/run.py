@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import stat
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,14 +33,18 @@ COUNTED_BYTES = 64 * 1024 * 1024
 FORMATS = click.Choice(["json", "text"])
 
 
-class _Workers(click.ParamType):
-    name = "workers"
-
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, int]:
-        stage, equals, count = str(value).rpartition("=")
-        if not (equals and stage and count.isascii() and count.isdigit() and int(count)):
-            self.fail(f"{value!r} is not STAGE=N, such as fetch=8", param, context)
-        return stage, int(count)
+def _workers(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, int]:
+    """``STAGE=N`` by name of the stage."""
+    found = {}
+    for value in values:
+        stage, _, count = value.rpartition("=")
+        if not (stage and count.isascii() and count.isdigit() and int(count)):
+            text = f"{value!r} is not STAGE=N, such as fetch=8"
+            raise click.BadParameter(text, context, option)
+        found[stage] = int(count)
+    return found
 
 
 @click.command(short_help="Run a flow over lines of JSON or text.")
@@ -74,9 +79,9 @@ class _Workers(click.ParamType):
 @click.option("--run-id", metavar="ID", help="Name of the run; made up if not given.")
 @click.option(
     "--workers",
-    type=_Workers(),
     metavar="STAGE=N",
     multiple=True,
+    callback=_workers,
     help="Another number of workers for a stage; may be given several times.",
 )
 @click.option(
@@ -101,7 +106,7 @@ def run(
     input_format: str,
     output_format: str,
     run_id: str | None,
-    workers: tuple[tuple[str, int], ...],
+    workers: dict[str, int],
     progress: str,
     dead: str | None,
     wants_json: bool,
@@ -165,22 +170,19 @@ def _report(
     else:
         click.echo(as_text(flow.name, outcome), err=True)
     if outcome.error is not None:
-        Trouble(in_words(outcome.error), Code.FAILED, outcome.error).show()
+        Trouble(in_words(outcome.error), outcome.code, outcome.error).show()
 
 
 # What the options name ----------------------------------------------------------------
 
 
-def _with_workers(
-    flow: Pipeline[Any, Any], workers: tuple[tuple[str, int], ...]
-) -> Pipeline[Any, Any]:
+def _with_workers(flow: Pipeline[Any, Any], wanted: Mapping[str, int]) -> Pipeline[Any, Any]:
     """*flow*, with other numbers of workers; nothing else of it changes."""
     import attrs
 
     from actorflow.errors import CompilationError
     from actorflow.graph.stage import stage
 
-    wanted = dict(workers)
     try:
         for name in wanted:
             flow.plan.stage(name)
@@ -221,15 +223,15 @@ def _check_files(given: str, output: str, dead: str | None) -> None:
     if dead == STANDARD:
         raise Trouble("--dead needs the name of a file, not -", Code.USAGE)
     named = {"--input": given, "--output": output, "--dead": dead}
-    files = [(option, path) for option, path in named.items() if path not in (None, STANDARD)]
+    files = [(option, path) for option, path in named.items() if path and path != STANDARD]
     for (one, path), (other, same) in itertools.combinations(files, 2):
         if _is_same_file(path, same):
             raise Trouble(f"{one} and {other} are the same file, {same}", Code.USAGE)
 
 
-def _is_same_file(one: Any, other: Any) -> bool:
+def _is_same_file(one: str, other: str) -> bool:
     try:
-        return os.path.samefile(one, other) and stat.S_ISREG(os.stat(one).st_mode)
+        return stat.S_ISREG(os.stat(one).st_mode) and os.path.samefile(one, other)
     except OSError:  # One of them does not exist yet.
         return os.path.abspath(one) == os.path.abspath(other)
 

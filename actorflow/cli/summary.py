@@ -31,6 +31,8 @@ _STATUS = {
 def status(outcome: Outcome) -> str:
     """How it ended, in a few words."""
     words = _STATUS[outcome.code]
+    if outcome.report is None:
+        return f"{words} before it began"
     return words if outcome.read else f"{words}; the input was not read to its end"
 
 
@@ -38,7 +40,7 @@ def as_text(flow: str, outcome: Outcome) -> str:
     """A short table."""
     report = outcome.report
     if report is None:
-        return f"flow {one_line(flow)}: {status(outcome)} before it began"
+        return f"flow {one_line(flow)}: {status(outcome)}"
     ended = sum(report.counts[each] for each in ("done", "skipped", "dead"))
     rate = ended / report.duration if report.duration > 0 else 0.0
     lines = [
@@ -85,7 +87,7 @@ def seconds(duration: float) -> str:
 
 
 def _table(report: Report) -> Iterable[str]:
-    rows = [("stage", *COLUMNS)]
+    rows: list[tuple[str, ...]] = [("stage", *COLUMNS)]
     for name, stage in report.stages.items():
         rows.append((name, *(f"{getattr(stage, each):,}" for each in COLUMNS)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

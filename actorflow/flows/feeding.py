@@ -1,14 +1,24 @@
-"""Feed a run: from a source into a mailbox, as there is room in the mailbox and the window."""
+"""Feed a run: from a source into a mailbox, as there is room in the mailbox and the window.
+
+    source ──► pull(as many as there is room for) ──► in hand ──► accept ──► mailbox
+
+A source is asked only when there is room, and for no more than that. Where several
+tasks feed at once the room may be gone when the source answers: then its entries stay
+in hand until there is room again. What is in hand when the run stops reading is
+accepted all the same, so that nothing that was read is lost.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
-from actorflow.errors import ConfigurationError
+from actorflow.errors import ConfigurationError, MailboxFull
 from actorflow.flows.ledger import Ledger
 from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Malformed
@@ -19,6 +29,9 @@ __all__ = ["Feeder"]
 
 #: Entries pulled from a source at a time at the most.
 BLOCK = 256
+
+#: Seconds a source has to close.
+CLOSE_SECONDS = 5.0
 
 
 class Feeder:
@@ -33,13 +46,17 @@ class Feeder:
         self._ledger = ledger
         self._rate = settings.rate
         self._deadline = settings.deadline
-        self._scopes: set[trio.CancelScope] = set()
+        self._feedings: dict[_Feeding, trio.CancelScope] = {}
         self._stopped = False
 
     def cancel(self) -> None:
-        """Stop reading: every `feed` returns with what has been accepted."""
+        """Stop reading: every `feed` accepts what it has in hand and returns."""
+        if self._stopped:
+            return
         self._stopped = True
-        for scope in self._scopes:
+        for feeding, scope in self._feedings.items():
+            with contextlib.suppress(ConfigurationError):  # Fewer ids than items: no more items.
+                feeding.accept(len(feeding.in_hand))
             scope.cancel()
 
     async def feed(
@@ -49,8 +66,8 @@ class Feeder:
         priority: int,
         ids: Any,
         accepted: list[Any] | None,
-    ) -> None:
-        """Feed *source* to its end, or until the run stops reading.
+    ) -> bool:
+        """Feed *source*; answers whether that was to its end, or the run stopped reading.
 
         Args:
             source: Where the items come from; closed at the end.
@@ -58,78 +75,69 @@ class Feeder:
             priority: Of the items.
             ids: Ids for the items, or `None` for their numbers.
             accepted: Gets the id of each item that was accepted, if given.
+
+        Raises:
+            ConfigurationError: There are fewer ids than items.
+            MailboxFull: The mailbox is full and its stage says ``overflow="fail"``.
+            Exception: What the source raised.
         """
         names = None if ids is None else iter(ids)
+        feeding = _Feeding(self._ledger, mailbox, priority, self._deadline, names, accepted)
         with trio.CancelScope() as scope:
-            self._scopes.add(scope)
+            self._feedings[feeding] = scope
             try:
-                await self._feed(source, mailbox, priority, names, accepted)
+                return await self._feed(source, feeding)
             finally:
-                self._scopes.discard(scope)
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
+                del self._feedings[feeding]
+                with trio.move_on_after(CLOSE_SECONDS, shield=True):
                     await source.aclose()
+        return False
 
-    async def _feed(
-        self,
-        source: Any,
-        mailbox: Mailbox,
-        priority: int,
-        names: Iterator[Any] | None,
-        accepted: list[Any] | None,
-    ) -> None:
-        ledger = self._ledger
-        while not self._stopped and not ledger.closed:
-            most = await self._room(mailbox)
-            if not most:
-                return
+    async def _feed(self, source: Any, feeding: _Feeding) -> bool:
+        in_hand, pulled, total = feeding.in_hand, 0, getattr(source, "total", None)
+        while not self._stopped:
+            if pulled == total and feeding.room() <= 0:
+                return True  # Its end is known; who feeds need not wait to hear of it.
+            most = await self._room(feeding)
+            if self._rate is not None:
+                most = 1
+                await self._wait_for_rate()
             entries = await source.pull(most)
             if not entries:
-                return
-            now = ledger.kernel.now()
-            for entry in entries:
-                if type(entry) is Malformed:
-                    ledger.malformed(entry.place, entry.text, entry.error)
-                    continue
-                envelope = Envelope(entry, ledger.fed)
-                envelope.born = now
-                if self._deadline is not None:
-                    envelope.deadline = now + self._deadline
-                if priority != DEFAULT_PRIORITY:
-                    envelope.priority = priority
-                if names is not None:
-                    self._name(envelope, names)
-                ledger.fed += 1
-                mailbox.put(envelope)
-                if accepted is not None:
-                    accepted.append(ledger.ids.get(envelope.root, envelope.root))
+                return True
+            in_hand.extend(entries)
+            pulled += len(entries)
+            while in_hand:
+                room = feeding.room()
+                if room <= 0:
+                    room = await self._room(feeding, promised=True)
+                feeding.accept(min(room, len(in_hand)))
+        return False
 
-    def _name(self, envelope: Envelope, names: Iterator[Any]) -> None:
-        try:
-            self._ledger.ids[envelope.root] = next(names)
-        except StopIteration:
-            raise ConfigurationError("feed() ids", "fewer ids", "as many ids as items") from None
+    async def _room(self, feeding: _Feeding, *, promised: bool = False) -> int:
+        """Wait until something may be fed; answers how much.
 
-    async def _room(self, mailbox: Mailbox) -> int:
-        """Wait until something may be fed; answers how much, 0 if the input was closed."""
-        ledger = self._ledger
+        Args:
+            promised: Entries are in hand and accepted before the next await, so a place that the
+                mailbox has promised is kept.
+        """
+        mailbox, ledger = feeding.mailbox, self._ledger
         while True:
             if ledger.room() <= 0:
                 await ledger.wait_for_room()
                 if ledger.closed:
-                    return 0
-                continue
-            free = mailbox.free() if mailbox.overflow == "block" else BLOCK
-            if mailbox.overflow == "block" and not mailbox.has_room():
+                    await trio.sleep_forever()  # The run stops reading in this very moment.
+            room = feeding.room()
+            if room > 0:
+                return room
+            if ledger.room() > 0:
                 # Woken for every place, the feeder would cost more than the work it brings.
                 await mailbox.wait_for_room(max(1, mailbox.capacity // 4))
-                if ledger.room() <= 0:
-                    mailbox.room_made()
-                    continue
-                free = max(mailbox.free(), 1)
-            if self._rate is not None:
-                await self._wait_for_rate()
-                return 1
-            return max(1, min(free, ledger.room(), BLOCK))
+                room = min(ledger.room(), max(mailbox.free(), 1), BLOCK)
+                if not promised or room <= 0:
+                    mailbox.room_made()  # Others may wait for it.
+                if room > 0:
+                    return room
 
     async def _wait_for_rate(self) -> None:
         """Wait until the flow's rate limits admit one more item, and take it."""
@@ -140,3 +148,79 @@ class Feeder:
                 break
             await trio.sleep(answer.seconds or 0.0)
         self._rate.take(now(), None)
+
+
+class _Feeding:
+    """One source on its way into one mailbox.
+
+    Attributes:
+        in_hand: What has been read and not been accepted yet.
+    """
+
+    __slots__ = ("accepted", "deadline", "in_hand", "ledger", "mailbox", "names", "priority")
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        mailbox: Mailbox,
+        priority: int,
+        deadline: float | None,
+        names: Iterator[Any] | None,
+        accepted: list[Any] | None,
+    ) -> None:
+        self.ledger = ledger
+        self.mailbox = mailbox
+        self.priority = priority
+        self.deadline = deadline
+        self.names = names
+        self.accepted = accepted
+        self.in_hand: deque[Any] = deque()
+
+    def room(self) -> int:
+        """How many entries may be accepted now.
+
+        Raises:
+            MailboxFull: There is an entry, and the mailbox refuses it.
+        """
+        mailbox = self.mailbox
+        room = min(self.ledger.room(), BLOCK)
+        if mailbox.overflow == "block":
+            return min(room, 0 if mailbox.writers else mailbox.free())
+        if mailbox.overflow == "fail":
+            if self.in_hand and mailbox.free() <= 0:
+                raise MailboxFull(mailbox.path, mailbox.capacity)
+            return min(room, max(mailbox.free(), 1))
+        return room
+
+    def accept(self, count: int) -> None:
+        """Let the first *count* entries in hand into the run."""
+        ledger, in_hand, accepted = self.ledger, self.in_hand, self.accepted
+        now = ledger.kernel.now()
+        for _ in range(count):
+            if not in_hand:  # A dead letter has ended the run, and so all was accepted.
+                return
+            entry = in_hand.popleft()
+            name = None if self.names is None else self._next_name()
+            number = ledger.fed
+            if self.names is not None:
+                ledger.ids[number] = name
+            if type(entry) is Malformed:
+                ledger.malformed(entry.place, entry.text, entry.error)
+                continue
+            envelope = Envelope(entry, number)
+            envelope.born = now
+            if self.deadline is not None:
+                envelope.deadline = now + self.deadline
+            if self.priority != DEFAULT_PRIORITY:
+                envelope.priority = self.priority
+            ledger.fed += 1
+            self.mailbox.put(envelope)
+            if accepted is not None:
+                accepted.append(number if self.names is None else name)
+
+    def _next_name(self) -> Any:
+        assert self.names is not None
+        try:
+            return next(self.names)
+        except StopIteration:
+            raise ConfigurationError("feed() ids", "fewer ids", "as many ids as items") from None

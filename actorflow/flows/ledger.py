@@ -18,13 +18,13 @@ import trio
 
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.letters import DeadLetter, Reason, render_traceback
-from actorflow.errors import TooManyFailures
+from actorflow.errors import StageError, TooManyFailures, shown
 from actorflow.flows.results import ErrorCount, ItemResult
 from actorflow.flows.taps import NO_RESULT, Tap
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
 
-__all__ = ["Ledger", "Outlet"]
+__all__ = ["Ledger", "Outlet", "wake_at"]
 
 #: Different errors that are counted by stage and type; others are counted together.
 ERRORS_KEPT = 100
@@ -50,6 +50,12 @@ class Ledger:
         max_dead: Most dead letters; one more fails the run.
         ordered: Whether results leave in the order of feeding.
         deps: What handlers find as ``ctx.deps``.
+
+    Attributes:
+        letters: The dead letters, at most *max_dead*.
+        wake_at: Room for so many items wakes those who wait to feed. Woken for every place, a
+            feeder would cost more than the work it brings.
+        hooks: What `on_failure` says, by stage; under `None`, what holds for all others.
     """
 
     def __init__(
@@ -65,15 +71,17 @@ class Ledger:
         self.kernel = kernel
         self.window = window
         self.concurrency = window if concurrency is None else min(concurrency, window)
+        self.wake_at = 1
         self.max_dead = max_dead
         self.ordered = ordered
         self.deps = deps
-        self.fed = self.done = self.skipped = self.dead = 0
+        self.fed = self.done = self.skipped = self.dead = self.dead_letters = 0
         self.letters: list[DeadLetter] = []
         self.ids: dict[int, Any] = {}  # Ids that callers gave, of items still held.
         self.taps: tuple[Tap, ...] = ()
         self.on_idle: Callable[[], None] | None = None
         self.on_halt: Callable[[BaseException], None] | None = None
+        self.hooks: dict[str | None, Any] = {}
         self.closed = False
         self._errors: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}
@@ -104,8 +112,8 @@ class Ledger:
 
     def look_for_feeders(self) -> None:
         """An item has ended or a result was taken: a waiting feeder may go on."""
-        if self._parked and self.room() >= max(1, self.concurrency // 4):
-            self._feeders.unpark()
+        if self._parked and self.room() >= self.wake_at:
+            self._feeders.unpark_all()  # One alone might be at the end of its source.
 
     def close(self) -> None:
         """No more items: the run is over when none is held."""
@@ -159,6 +167,25 @@ class Ledger:
         else:
             envelope.item.dead = True
             self._piece_gone(envelope.item, envelope)
+        self._tell_of(letter)
+
+    def _tell_of(self, letter: DeadLetter) -> None:
+        """Do what `on_failure` of the stage, or else of the flow, says."""
+        hook = self.hooks.get(letter.stage_or_actor) or self.hooks.get(None)
+        if hook == "halt":
+            self._halt(_given_up(letter))
+        elif hook is not None:
+            try:
+                hook(letter)
+            except Exception as error:
+                self.kernel.report(f"/{self.kernel.name}", "on_failure", error)
+        if self.dead_letters > self.max_dead:
+            path = f"/{self.kernel.name}"
+            self._halt(TooManyFailures(path, self.max_dead, letter.error))
+
+    def _halt(self, error: BaseException) -> None:
+        if self.on_halt is not None:
+            self.on_halt(error)
 
     def fork(self, envelope: Envelope, more: int) -> None:
         """*more* pieces of the item are about to exist."""
@@ -178,7 +205,7 @@ class Ledger:
         envelope = Envelope(text, self.fed)
         envelope.born = self.kernel.now()
         self.fed += 1
-        self.ids[envelope.root] = place
+        self.ids.setdefault(envelope.root, place)
         self.give_up(envelope, "failed", error, "input")
 
     def _piece_gone(self, item: Item, envelope: Envelope) -> None:
@@ -225,7 +252,7 @@ class Ledger:
             id=self.ids.get(envelope.root, envelope.root),
             value=envelope.body if status == "done" else None,
             error=None if letter is None else letter.error,
-            attempts=max(envelope.attempt, 1),
+            attempts=max(envelope.attempt, 1) if letter is None else letter.attempts,
             stage=stage if letter is None else letter.stage_or_actor,
             status=status,
             metadata=envelope.headers or {},
@@ -254,11 +281,11 @@ class Ledger:
         if key not in self._errors and len(self._errors) >= ERRORS_KEPT:
             key = ("*", "others")
         self._errors[key] += 1
-        self._examples.setdefault(key, str(error or reason))
-        self.letters.append(letter)
+        self._examples.setdefault(key, reason if error is None else _text(error))
+        self.dead_letters += 1
+        if self.dead_letters <= self.max_dead:
+            self.letters.append(letter)
         self.kernel.bury(letter)
-        if len(self.letters) > self.max_dead and self.on_halt is not None:
-            self.on_halt(TooManyFailures(f"/{self.kernel.name}", self.max_dead, error))
         return letter
 
     def errors(self) -> tuple[ErrorCount, ...]:
@@ -279,8 +306,31 @@ class Ledger:
         }
 
 
+def wake_at(inside: int, workers: int) -> int:
+    """For how much room a waiting feeder is woken: a quarter of the items that may be *inside*,
+    but never so much that one of *workers* could lack work meanwhile."""
+    return max(1, min(inside // 4, inside - workers))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return shown(error)
+
+
+def _given_up(letter: DeadLetter) -> StageError:
+    detail = letter.reason if letter.error is None else shown(letter.error)
+    error = StageError(letter.stage_or_actor, letter.id, letter.attempts, detail)
+    error.__cause__ = letter.error
+    return error
+
+
 class Outlet(Mailbox):
-    """Where the last stage puts its values: a mailbox that is read at once and never full."""
+    """Where the last stage puts its values: a mailbox that is read at once.
+
+    Its room is for what generators make of few items; the window bounds all else.
+    """
 
     __slots__ = ()
 
@@ -289,11 +339,13 @@ class Outlet(Mailbox):
         self.direct = self.swift = True
         self.queue = _Out(ledger)
 
-    def has_room(self) -> bool:
-        """There always is: the window bounds what may be inside and untaken."""
-        return True
+    def free(self) -> int:
+        """How many results more may wait to be taken."""
+        ledger: Any = self.ledger
+        waiting = max((tap.ready() for tap in ledger.taps if tap.bounded), default=0)
+        return int(ledger.window - waiting - self.reserved)
 
-    def put(self, envelope: Envelope) -> None:
+    def put(self, envelope: Envelope, *, committed: bool = False) -> None:
         self.accepted += 1
         self.queue.append(envelope)
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import trio
 
-from actorflow.errors import StageError
+from actorflow import options
+from actorflow.core.letters import DeadLetter
+from actorflow.errors import StageError, shown
 from actorflow.flows.results import ItemResult, Report
 from actorflow.flows.run import Run
 from actorflow.flows.settings import run_settings
@@ -27,6 +29,7 @@ from actorflow.flows.taps import ResultStream
 from actorflow.graph import render
 from actorflow.graph.pipeline import Node, compile_pipeline
 from actorflow.graph.plan import Plan
+from actorflow.graph.rules import failure_hook
 from actorflow.graph.stage import stage
 from actorflow.options import known_names
 from actorflow.policies.kinds import check_policies
@@ -46,6 +49,8 @@ class Pipeline(Generic[In, Out]):
         policies: For stages that name none of their kind, except `RateLimit`, `Bulkhead` and
             `Deadline`, which bound each item from feeding to its end.
         observers: Objects with `on_event`.
+        on_failure: For stages that say nothing: called with each dead letter, or ``"halt"`` to
+            end the run at the first one.
 
     Raises:
         CompilationError: The nodes cannot be put together.
@@ -59,10 +64,13 @@ class Pipeline(Generic[In, Out]):
         name: str | None = None,
         policies: Sequence[object] = (),
         observers: Iterable[Any] = (),
+        on_failure: Callable[[DeadLetter], object] | Literal["halt"] | None = None,
     ) -> None:
         self.plan: Plan = compile_pipeline(nodes, name=name)
         self.policies = check_policies(f"flow {self.plan.name!r}", policies)
         self.observers = tuple(observers)
+        option = f"flow {self.plan.name!r}.on_failure"
+        self.on_failure: Any = options.optional(failure_hook, option, on_failure)
 
     @classmethod
     def of(
@@ -90,17 +98,17 @@ class Pipeline(Generic[In, Out]):
             **run_options: ``sink``, ``run_id``, ``ordered=False``, ``window=1024`` (items
                 between the oldest unfinished or untaken one and the newest),
                 ``concurrency=None`` (items inside), ``progress=None``, ``observers=()``,
-                ``max_dead=10_000``, ``deps=None``, ``seed=None``, ``total=None``.
+                ``max_dead=10_000``, ``on_failure=None``, ``deps=None``, ``seed=None``,
+                ``total=None``.
 
         Raises:
             ConfigurationError: An option is unknown or out of range.
         """
         observers = (*self.observers, *run_options.pop("observers", ()))
         _known(run_options)
-        return Run(
-            self.plan,
-            run_settings(self.name, self.policies, observers=observers, **run_options),
-        )
+        given = {"on_failure": self.on_failure, **run_options}
+        settings = run_settings(self.name, self.policies, observers=observers, **given)
+        return Run(self.plan, settings)
 
     async def run(
         self,
@@ -139,7 +147,10 @@ class Pipeline(Generic[In, Out]):
             results = run.results()
             run.start_feeding(source)
             yield results
-            run.cancel()
+            if run.over.is_set() and not run.failed:
+                await run.finish()
+            else:
+                run.cancel()
 
     async def map(
         self,
@@ -150,8 +161,8 @@ class Pipeline(Generic[In, Out]):
     ) -> list[Any]:
         """All values in the order of the input: the only call that keeps all of them.
 
-        There is one entry per item: its value; a list, if a stage of the flow gives many; or
-        `None` for a skipped one.
+        There is one entry per item: its value; a list, if a stage of the flow is a generator or
+        the item gave several; or `None` for a skipped one.
 
         Raises:
             ExceptionGroup: Of `StageError`s, unless *return_exceptions* puts them in place.
@@ -172,10 +183,12 @@ class Pipeline(Generic[In, Out]):
                 error = _stage_error(failed)
                 failures.append(error)
                 values.append(error)
-            elif many:
-                values.append([each.value for each in own if each.ok])
+                continue
+            outputs = [each.value for each in own if each.ok]
+            if many or len(outputs) > 1:
+                values.append(outputs)
             else:
-                values.append(own[0].value if own else None)
+                values.append(outputs[0] if outputs else None)
         if failures and not return_exceptions:
             raise ExceptionGroup(f"flow {self.name!r}: {len(failures)} items failed", failures)
         return values
@@ -218,7 +231,14 @@ class Pipeline(Generic[In, Out]):
             CompilationError: No stage has that name.
             StageError: It failed.
         """
-        return await Pipeline[Any, Any]([self.plan.stage(name)], name=self.name).invoke(value)
+        alone = Pipeline[Any, Any](
+            [self.plan.stage(name)],
+            name=self.name,
+            policies=self.policies,
+            observers=self.observers,
+            on_failure=self.on_failure,
+        )
+        return await alone.invoke(value)
 
     # Looking --------------------------------------------------------------------------
 
@@ -243,7 +263,7 @@ class Pipeline(Generic[In, Out]):
 
 
 def _stage_error(result: ItemResult[Any]) -> StageError:
-    detail = "given up" if result.error is None else repr(result.error)
+    detail = "given up" if result.error is None else shown(result.error)
     error = StageError(result.stage, result.id, result.attempts, detail)
     error.__cause__ = result.error
     return error

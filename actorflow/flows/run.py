@@ -19,9 +19,10 @@ import trio
 
 from actorflow import options
 from actorflow.actors.house import House
-from actorflow.errors import InsideTurn, NotRunningError
+from actorflow.core.envelope import DEFAULT_PRIORITY
+from actorflow.errors import ConfigurationError, InsideTurn, NotRunningError
 from actorflow.flows.feeding import Feeder
-from actorflow.flows.ledger import Ledger, Outlet
+from actorflow.flows.ledger import Ledger, Outlet, wake_at
 from actorflow.flows.results import ErrorCount, Report, RunStats, WorkerState
 from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Source, as_source
@@ -80,6 +81,10 @@ class Run(Generic[In, Out]):
         )
         self._ledger.on_idle = self._idle
         self._ledger.on_halt = self._fail
+        self._ledger.hooks = {each.name: each.on_failure for each in plan.stages}
+        self._ledger.hooks[None] = settings.on_failure
+        workers = sum(each.workers for each in plan.stages)
+        self._ledger.wake_at = wake_at(self._ledger.concurrency, workers)
         self.stages: dict[str, StageCell] = {}
         # Last stage first: stopping right to left then follows the flow.
         specs = tuple(ChildSpec(each.name, StageCell, shutdown=30.0) for each in plan.stages[::-1])
@@ -151,17 +156,8 @@ class Run(Generic[In, Out]):
             await self._house.close()
         finally:
             self._note_report()
-            await self._close_sink(broken=broken)
-
-    async def _close_sink(self, *, broken: bool) -> None:
-        if self._writer is None:
-            return
-        try:
-            await self._writer.close()
-        except Exception as error:
-            if not broken:
-                raise
-            self._kernel.report(f"/{self._kernel.name}", "the sink failed to close", error)
+            if self._writer is not None:
+                await self._writer.close(broken=broken)
 
     def _idle(self) -> None:
         """The input has ended and nothing is held: there will be no more results."""
@@ -184,7 +180,13 @@ class Run(Generic[In, Out]):
         if self._error is None:
             self._error = error
         self._over.set()
+        self._end_turns()
+
+    def _end_turns(self) -> None:
+        """Nothing is read and no turn begins from this moment on; those in progress are cancelled."""
         self._feeder.cancel()
+        for cell in self.stages.values():
+            cell.mailbox.paused, cell.mailbox.quiet = True, False
         self._house.kill()
 
     # Feeding --------------------------------------------------------------------------
@@ -210,37 +212,43 @@ class Run(Generic[In, Out]):
             ConfigurationError: *items* is one value, or the stage is unknown.
         """
         self._refuse_inside("run.feed()", "ctx.emit()")
-        source = as_source(items)
+        source = as_source(items, option="feed() items")
         accepted: list[Any] = []
-        await self._feed(source, stage, priority, ids, accepted)
+        if not await self._feed(source, stage, priority, ids, accepted):
+            text = f"run {self.run_id} ended while it was fed; it has taken {len(accepted)} items"
+            raise NotRunningError(text)
         return accepted
 
     async def feed_from(self, source: Source[In] | Iterable[In] | AsyncIterable[In]) -> None:
         """Feed all that *source* gives, as there is room for it; returns when it is at its end
         or the run has stopped reading."""
         self._refuse_inside("run.feed_from()", "ctx.emit()")
-        await self._feed(as_source(source), None, 100, None, None)
+        await self._feed(as_source(source), None, DEFAULT_PRIORITY, None, None)
 
     async def _feed(
         self, source: Any, stage: str | None, priority: int, ids: Any, accepted: list[Any] | None
-    ) -> None:
+    ) -> bool:
         self._raise_if_over()
-        cell = self.stages[self.plan.stage(stage or self.plan.entry).name]
-        await self._feeder.feed(source, cell.mailbox, priority, ids, accepted)
+        if type(priority) is not int:
+            raise ConfigurationError("feed() priority", priority, "a whole number; lower is first")
+        mailbox = self._stage(stage or self.plan.entry).mailbox
+        ended = await self._feeder.feed(source, mailbox, priority, ids, accepted)
         if self._error is not None:
             raise self._error
-        if accepted is not None and self._over.is_set():
-            raise NotRunningError(f"run {self.run_id} ended while it was fed")
+        return ended
 
     def start_feeding(self, source: Any) -> None:
         """Feed *source* in a task of the run's own, then take no more; for ``stream``."""
         self._kernel.services.start_soon(self._feed_beside, as_source(source))
 
+    @trio.lowlevel.enable_ki_protection
     async def _feed_beside(self, source: Any) -> None:
-        mailbox = self.stages[self.plan.entry].mailbox
+        mailbox = self._stage(self.plan.entry).mailbox
         try:
-            await self._feeder.feed(source, mailbox, 100, None, None)
-        except Exception as error:
+            await self._feeder.feed(source, mailbox, DEFAULT_PRIORITY, None, None)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
             self._fail(error)
         self._ledger.close()
 
@@ -250,10 +258,12 @@ class Run(Generic[In, Out]):
         """What comes out from now on, as an async iterator of `ItemResult`.
 
         Before this is called results are counted and dropped; after it, what is not taken
-        counts towards the window, so that feeding waits for the taker.
+        counts towards the window, so that feeding waits for the taker. Items that are inside
+        already come first and as they end, also where ``ordered=True``.
         """
         self._raise_if_over()
-        return ResultStream(self._tap(values_only=False))
+        tap = self._tap(values_only=False)
+        return ResultStream(tap, lambda: self._forget(tap))
 
     def _tap(self, *, values_only: bool) -> Tap:
         tap = Tap(
@@ -261,10 +271,20 @@ class Run(Generic[In, Out]):
             ordered=self._ledger.ordered,
             values_only=values_only,
             first=self._ledger.fed,
-            on_taken=self._ledger.look_for_feeders,
+            on_taken=self._taken,
         )
         self._ledger.taps = (*self._ledger.taps, tap)
         return tap
+
+    def _forget(self, tap: Tap) -> None:
+        self._ledger.taps = tuple(each for each in self._ledger.taps if each is not tap)
+        self._taken()
+
+    def _taken(self) -> None:
+        """Results were taken: feeding, or a generator that has run ahead, may go on."""
+        self._ledger.look_for_feeders()
+        if self._outlet.writers:
+            self._outlet.room_made()
 
     # Watching -------------------------------------------------------------------------
 
@@ -280,6 +300,11 @@ class Run(Generic[In, Out]):
     def workers(self) -> tuple[WorkerState, ...]:
         """Every worker at this moment."""
         return worker_states(self.stages)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run could not go on; `finish` says why."""
+        return self._error is not None
 
     @property
     def over(self) -> trio.Event:
@@ -358,8 +383,7 @@ class Run(Generic[In, Out]):
     def cancel(self) -> None:
         """End everything now; the sink gets a few seconds for what came out."""
         self._ending = True
-        self._feeder.cancel()
-        self._house.kill()
+        self._end_turns()
         if self._writer is not None:
             self._writer.end_by(self._kernel.now() + REST_SECONDS)
 
@@ -379,7 +403,8 @@ class Run(Generic[In, Out]):
         self._house.kill()
         await self._house.ended.wait()
         self._note_report()
-        await self._close_sink(broken=self._error is not None)
+        if self._writer is not None:
+            await self._writer.close(broken=self._error is not None)
         if self._error is not None:
             raise self._error
         assert self.report is not None
@@ -406,6 +431,8 @@ class Run(Generic[In, Out]):
     def _raise_if_over(self) -> None:
         if self._error is not None:
             raise NotRunningError(f"run {self.run_id} has failed") from self._error
+        if not self._house.ready.is_set():
+            raise NotRunningError(f"run {self.run_id} has not begun; use `async with`")
         if self._ending or not self._house.alive:
             raise NotRunningError(f"run {self.run_id} has ended; open another one")
 

@@ -10,6 +10,7 @@ import attrs
 from actorflow import options
 from actorflow.errors import ConfigurationError
 from actorflow.flows.sinks import as_sink
+from actorflow.graph.rules import failure_hook
 from actorflow.observe.progress import make_display
 from actorflow.policies import Bulkhead, Deadline, RateLimit
 from actorflow.policies.chain import Chain
@@ -30,6 +31,7 @@ class RunSettings:
         rate: The flow's rate limits, asked for each item fed; `None` if there are none.
         deadline: Seconds from feeding an item to its end; `None` is no limit.
         total: Items there will be, if that is known.
+        on_failure: For stages that say nothing: called with each dead letter, or ``"halt"``.
     """
 
     run_id: str | None
@@ -46,6 +48,7 @@ class RunSettings:
     rate: Any
     deadline: float | None
     total: int | None
+    on_failure: Any
 
 
 def run_settings(
@@ -63,6 +66,7 @@ def run_settings(
     deps: Any = None,
     seed: int | None = None,
     total: int | None = None,
+    on_failure: Any = None,
 ) -> RunSettings:
     """Check the options of a run of *flow*.
 
@@ -75,6 +79,10 @@ def run_settings(
     if concurrency is not None:
         bounds.append(options.count("run option concurrency", concurrency))
     rates = [each for each in policies if isinstance(each, RateLimit)]
+    for each in rates:
+        if each.key is not None:
+            wanted = "None, as the flow's own limit is asked before an item is read"
+            raise ConfigurationError(f"flow {flow!r} RateLimit.key", each.key, wanted)
     deadlines = [each.seconds for each in policies if isinstance(each, Deadline)]
     return RunSettings(
         run_id=options.optional(options.name, "run option run_id", run_id),
@@ -93,4 +101,5 @@ def run_settings(
         rate=Chain(rates, where=f"flow {flow!r}").gate if rates else None,
         deadline=min(deadlines, default=None),
         total=options.optional(options.count, "run option total", total, least=0),
+        on_failure=options.optional(failure_hook, "run option on_failure", on_failure),
     )

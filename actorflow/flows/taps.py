@@ -1,7 +1,8 @@
 """Where results wait to be taken: in completion order, or put back into the order of feeding.
 
 A tap holds what the run's window allows and no more, because what is not taken
-counts towards the window. Without a tap, results are counted and dropped.
+counts towards the window; a generator that has filled it waits. Without a tap,
+results are counted and dropped.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ class Tap:
         stage: Name of the stage whose values these are.
         ordered: Whether they leave in the order of feeding.
         values_only: Keep plain values of what is done, instead of results of everything.
-        first: Number of the first item whose results it takes.
+        first: Number of the first item that comes in order; earlier ones come as they end.
         on_taken: Called when results were taken, so that feeding may go on.
+
+    Attributes:
+        bounded: Whether generators wait for the taker.
     """
 
     __slots__ = (
@@ -37,6 +41,7 @@ class Tap:
         "_early",
         "_next",
         "_ready",
+        "bounded",
         "closed",
         "error",
         "on_taken",
@@ -58,6 +63,7 @@ class Tap:
         self.ordered = ordered
         self.values_only = values_only
         self.on_taken = on_taken
+        self.bounded = True
         self.closed = False
         self.error: BaseException | None = None
         self._ready: deque[Any] = deque()
@@ -67,45 +73,53 @@ class Tap:
 
     def push(self, number: int, result: Any, ended: bool) -> None:
         """One result of item *number*, or `NO_RESULT`; *ended*: it was its last."""
-        if not self.ordered:
-            if result is not NO_RESULT:
-                self._ready.append(result)
-        elif number != self._next:
+        if self.ordered and number > self._next:
             results, _ = self._early.get(number, ([], False))
             if result is not NO_RESULT:
                 results.append(result)
             self._early[number] = results, ended
             return
-        else:
-            if result is not NO_RESULT:
-                self._ready.append(result)
-            if ended:
-                self._next += 1
-                self._release()
-        if self._arrived is not None:
-            self._arrived.set()
+        if result is not NO_RESULT:
+            self._ready.append(result)
+        if self.ordered and ended and number == self._next:
+            self._next += 1
+            self._release()
+        if self._ready:
+            self._tell()
 
     def _release(self) -> None:
         """Let go of what waited for the item that has just ended."""
-        while (waiting := self._early.get(self._next)) is not None:
+        while (waiting := self._early.pop(self._next, None)) is not None:
             results, ended = waiting
             self._ready.extend(results)
             if not ended:
-                self._early[self._next] = [], False
                 return
-            del self._early[self._next]
             self._next += 1
 
     def untaken(self) -> int:
         """Results that wait here, those that wait for an earlier item included."""
         return len(self._ready) + len(self._early)
 
+    def ready(self) -> int:
+        """Results that may be taken now."""
+        return len(self._ready)
+
     def close(self, error: BaseException | None = None) -> None:
-        """Nothing more will come; *error* is raised to the taker after what is left."""
+        """Nothing more will come; *error* is raised to the taker after what is left.
+
+        What waited for an item that did not end comes in its order all the same.
+        """
+        for number in sorted(self._early):
+            self._ready.extend(self._early.pop(number)[0])
         self.closed = True
         self.error = self.error or error
-        if self._arrived is not None:
-            self._arrived.set()
+        self._tell()
+
+    def drop(self) -> None:
+        """Nobody will take any more."""
+        self._ready.clear()
+        self._early.clear()
+        self.close()
 
     async def take(self) -> list[Any]:
         """All that has arrived, at least one; empty at the end.
@@ -114,14 +128,8 @@ class Tap:
             BaseException: What the tap was closed with.
         """
         await trio.lowlevel.checkpoint()
-        while not self._ready:
-            if self.closed:
-                if self.error is not None:
-                    raise self.error
-                return []
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-            self._arrived = None
+        if not await self._wait():
+            return []
         taken = list(self._ready)
         self._ready.clear()
         self.on_taken()
@@ -133,24 +141,41 @@ class Tap:
         Raises:
             StopAsyncIteration: There will be none.
         """
-        while not self._ready:
-            if self.closed:
-                if self.error is not None:
-                    raise self.error
-                raise StopAsyncIteration
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-            self._arrived = None
+        if not self._ready and not await self._wait():
+            raise StopAsyncIteration
         result = self._ready.popleft()
         self.on_taken()
         return result
 
+    def _tell(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
+            self._arrived = None
+
+    async def _wait(self) -> bool:
+        """Wait for something to take; `False` at the end. Several takers may wait at once."""
+        while not self._ready:
+            if self.closed:
+                if self.error is not None:
+                    raise self.error
+                return False
+            if self._arrived is None:
+                self._arrived = trio.Event()
+            await self._arrived.wait()
+        return True
+
 
 class ResultStream:
-    """Results of a run, as an async iterator."""
+    """Results of a run, as an async iterator.
 
-    def __init__(self, tap: Tap) -> None:
+    Args:
+        tap: Where they wait.
+        forget: Called when nobody will take any more.
+    """
+
+    def __init__(self, tap: Tap, forget: Callable[[], None]) -> None:
         self._tap = tap
+        self._forget = forget
         self._taken = 0
 
     def __aiter__(self) -> ResultStream:
@@ -164,5 +189,6 @@ class ResultStream:
 
     async def aclose(self) -> None:
         """Take no more; what comes is counted and dropped."""
-        self._tap.close()
+        self._tap.drop()
+        self._forget()
         await trio.lowlevel.checkpoint()

@@ -43,7 +43,7 @@ def run_stats(
 def stage_stats(stage: StageCell) -> StageStats:
     """One stage at this moment."""
     mailbox = stage.mailbox
-    cells = stage.each_worker(lambda cell: cell)
+    cells = stage.cells
     timed = sum(cell.latency_count for cell in cells)
     mean = sum(cell.latency_sum for cell in cells) / timed if timed else 0.0
     assert stage.target is not None

@@ -10,7 +10,6 @@ until the moment it is given.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,12 +54,14 @@ class Writer:
             logger.warning("the sink was too slow: values of items that are done are not written")
 
     def end_by(self, moment: float) -> None:
-        """Write no longer than until *moment* on trio's clock; an earlier one given before holds."""
-        if moment < math.inf:
-            self._scope.deadline = min(self._scope.deadline, moment)
+        """Write no longer than until *moment* on trio's clock; one given before may be sooner."""
+        self._scope.deadline = min(self._scope.deadline, moment)
 
-    async def close(self) -> None:
+    async def close(self, *, broken: bool) -> None:
         """Close the sink, once; neither a cancellation nor Ctrl-C cuts that short.
+
+        Args:
+            broken: An error is on its way to the caller, which nothing here may replace.
 
         Raises:
             Exception: What the sink raised: what it had taken may not be where it belongs.
@@ -68,7 +69,12 @@ class Writer:
         if self._closed:
             return
         self._closed = True
-        with trio.move_on_after(CLOSE_SECONDS, shield=True) as patience:
-            await self._sink.aclose()
+        try:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True) as patience:
+                await self._sink.aclose()
+        except Exception:
+            if not broken:
+                raise
+            logger.exception("the sink failed to close")
         if patience.cancelled_caught:
             logger.error("the sink did not close within %g s and is left open", CLOSE_SECONDS)

@@ -115,10 +115,10 @@ def require_importable(place: str, fn: Callable[..., Any]) -> None:
 
 
 def _not_importable(fn: Callable[..., Any]) -> str | None:
+    if isinstance(fn, functools.partial):
+        return _not_importable(fn.func)
     owner = getattr(fn, "__self__", None)
     qualified = getattr(fn, "__qualname__", None)
-    if isinstance(fn, functools.partial):
-        return "this is a partial"
     if not isinstance(qualified, str) or not isinstance(getattr(fn, "__module__", None), str):
         return "this is a callable object"
     if "<lambda>" in qualified:

@@ -16,7 +16,7 @@ from actorflow.errors import ConfigurationError
 from actorflow.policies.kinds import check_policies
 from actorflow.policies.machine import Decider, Declaration, Policy
 
-__all__ = ["RULES", "StageOptions", "checked"]
+__all__ = ["RULES", "StageOptions", "checked", "failure_hook"]
 
 
 class StageOptions(TypedDict, total=False):
@@ -76,11 +76,15 @@ def _key(option: str, value: object) -> Callable[..., Any]:
     return _function(option, value)
 
 
-def _on_failure(option: str, value: object) -> Callable[..., Any] | str:
+def failure_hook(option: str, value: object) -> Callable[..., Any] | str:
+    """What `on_failure` may be: a plain function of the dead letter, or ``"halt"``."""
     if value == "halt":
         return "halt"
     if not callable(value):
         raise ConfigurationError(option, value, "a function or 'halt'")
+    if inspect.iscoroutinefunction(value):
+        wanted = "a plain function, as it is called where nothing may wait"
+        raise ConfigurationError(option, value, wanted)
     return value
 
 
@@ -119,7 +123,7 @@ RULES: Mapping[str, Rule] = {
     "skip_if": (None, partial(options.optional, _function)),
     "isolation": ("copy", partial(options.choice, allowed=("copy", "share"))),
     "atomic": (False, _flag),
-    "on_failure": (None, partial(options.optional, _on_failure)),
+    "on_failure": (None, partial(options.optional, failure_hook)),
     "priorities": (True, _flag),
     "version": (1, options.count),
     "max_waiting": (None, partial(options.optional, options.count)),

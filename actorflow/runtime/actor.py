@@ -96,6 +96,8 @@ class ActorBehaviour:
             raise ConfigurationError(
                 f"start of {self._where}", instance, "a callable that returns an Actor"
             )
+        if self._save is copy.deepcopy:  # What earlier incarnations share must not be changed.
+            instance.__dict__.update(copy.deepcopy(instance.__dict__))
         cell.instance = instance
         cell.call = functools.partial(_receive, cell, instance.receive)
         cell.state = instance.__dict__

@@ -1,8 +1,8 @@
 """Keep what a handler does to its message from spoiling the next attempt.
 
 A frozen body is shared. Any other is packed when its mailbox accepts it, if it
-may be delivered twice: the first delivery gets the object, later ones a fresh
-copy made from the bytes.
+may be delivered twice: the first delivery gets the object. When a turn has not used
+it up, a fresh copy is made from the bytes, for the next delivery or the dead letter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 
 from actorflow.core.envelope import Envelope
-from actorflow.errors import EncodeError
 from actorflow.runtime.kernel import Kernel
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.frozen import FROZEN, is_frozen
@@ -31,7 +30,7 @@ def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> None:
         return
     try:
         envelope.packed = encode(body)
-    except EncodeError as error:
+    except Exception as error:  # EncodeError, or whatever a type of the user's own raises.
         kind = type(body)
         if not kernel.counters["shared_bodies"] or kernel.counters[f"shared:{kind}"] == 0:
             logger.warning("%s: messages are shared between attempts, not copied: %s", path, error)

@@ -113,8 +113,6 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
                 except StopIteration as stop:
                     value = stop.value
                 else:
-                    if mailbox.idle and queue:
-                        mailbox.wake()  # What this worker cannot take now, another may.
                     return SUSPENDED, value, trap
         except BaseException as error:
             return FAILED, error, None

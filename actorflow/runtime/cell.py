@@ -205,6 +205,7 @@ class Cell:
         self.stop_by = deadline if self.stop_by is None else min(self.stop_by, deadline)
         self.alert = True
         self.nudge()
+        self._hurry_children()
 
     def kill(self) -> None:
         """End now: the turn in progress is cancelled and its attempt given back."""
@@ -215,6 +216,12 @@ class Cell:
         self.nudge()
         if self.scope is not None:
             self.scope.cancel()
+        self._hurry_children()
+
+    def _hurry_children(self) -> None:
+        """Past its last turn an actor waits for its children: they hear of the sooner end."""
+        if self.nested and self.scope is None and self.stop_by is not None:
+            self.children.ask_to_stop(self.stop_by)
 
     # The turn's time ------------------------------------------------------------------
 

@@ -13,11 +13,15 @@ from actorflow.core.envelope import Envelope, child, message_id
 from actorflow.core.events import AttemptFailed, MailboxSpilled
 from actorflow.core.letters import Reason
 from actorflow.policies.decision import Ack, Divert, Quarantine, Redeliver, Skip
+from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.effects import UNSET, Effects, spawn, stash
 from actorflow.runtime.mailbox import Mailbox
 
-__all__ = ["commit_emission", "commit_failure", "commit_start", "commit_value"]
+__all__ = ["commit_emission", "commit_failure", "commit_start", "commit_stop", "commit_value"]
+
+#: Overflow rules under which a commit goes above the capacity rather than lose a message.
+SPILLS = ("block", "fail")
 
 
 def commit_value(cell: Cell, value: Any) -> None:
@@ -87,7 +91,11 @@ def commit_emission(cell: Cell, value: Any) -> None:
     ledger.fork(envelope, 1)
     index = envelope.emitted
     envelope.emitted = index + 1
-    target.put(_piece(envelope, value, index))
+    piece = _piece(envelope, value, index)
+    effects: Effects | None = None if cell.turn is None else cell.turn.effects
+    if effects is not None and effects.metadata is not None:
+        piece.headers = dict(effects.metadata)  # As it is now; the turn may go on changing it.
+    target.put(piece)
 
 
 def commit_start(cell: Cell) -> None:
@@ -98,12 +106,19 @@ def commit_start(cell: Cell) -> None:
     _release(cell, True)
 
 
+def commit_stop(cell: Cell) -> None:
+    """`on_stop` returned: what it sent leaves; nothing else it asked for can matter any more."""
+    if cell.turn.effects is not None:
+        _send(cell, cell.turn.effects)
+
+
 def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
     """The turn failed: the fields go back and the message goes where *decision* says."""
     envelope = cell.lease
     assert envelope is not None
     mailbox = cell.mailbox
     cell.roll_back()
+    refresh_body(envelope)
     _release(cell, False)
     match decision:
         case Redeliver(delay, position):
@@ -154,6 +169,16 @@ def _answer(cell: Cell, envelope: Envelope, value: Any) -> None:
 
 def _apply(cell: Cell, effects: Effects) -> None:
     """Send the outbox and do what was noted, in the order it was asked for."""
+    _send(cell, effects)
+    for newborn in effects.newborn:
+        spawn(cell, newborn)
+    for op, args in effects.ops:
+        op(*args)
+    if effects.stops:
+        cell.stopping = cell.alert = True
+
+
+def _send(cell: Cell, effects: Effects) -> None:
     kernel = cell.kernel
     spilled: dict[str, int] = {}
     for target, envelope, delay in effects.sends:
@@ -162,15 +187,9 @@ def _apply(cell: Cell, effects: Effects) -> None:
         if delay > 0:
             kernel.heap.at(kernel.now() + delay, mailbox.put, envelope)
             continue
-        if mailbox.overflow == "block" and not mailbox.closed and mailbox.free() <= 0:
+        if mailbox.overflow in SPILLS and not mailbox.closed and mailbox.free() <= 0:
             spilled[mailbox.path] = spilled.get(mailbox.path, 0) + 1
-        mailbox.put(envelope)
+        mailbox.put(envelope, committed=True)
     for path, count in spilled.items():
         kernel.counters["mailbox_spilled"] += count
         kernel.emit(MailboxSpilled(path, count))
-    for newborn in effects.newborn:
-        spawn(cell, newborn)
-    for op, args in effects.ops:
-        op(*args)
-    if effects.stops:
-        cell.stopping = cell.alert = True

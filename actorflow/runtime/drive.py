@@ -26,6 +26,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+import outcome
 import trio
 
 from actorflow.core.envelope import Envelope
@@ -36,7 +37,7 @@ __all__ = ["classify", "drive"]
 
 logger = logging.getLogger("actorflow")
 
-#: How many `Cancelled` a handler may catch in one turn and go on waiting, before it is closed.
+#: How many `Cancelled` a handler may catch after its end and go on waiting, before it is closed.
 SWALLOWED_MAX = 100
 
 
@@ -56,14 +57,18 @@ def drive(
             try:
                 value: Any = yield trap
             except BaseException as error:
-                if isinstance(error, trio.Cancelled):
-                    swallowed += 1
-                    if swallowed > SWALLOWED_MAX and _close(coroutine, cell):
-                        raise
                 step: Any = coroutine.throw
                 value = error
             else:
                 step = coroutine.send
+                if (cell.killed or cell.timed_out) and _is_cancelled(value):
+                    swallowed += 1
+                    if swallowed > SWALLOWED_MAX:
+                        if _close(coroutine, cell):
+                            value.unwrap()
+                        # Its nurseries can only be left from inside; few catch this too.
+                        step = coroutine.throw
+                        value = TurnTimeout(cell.mailbox.path, cell.timeout or 0.0)
             trap = step(value)
     except StopIteration as stop:
         return stop.value
@@ -76,10 +81,15 @@ def drive(
             cell.latency_max = took
 
 
+def _is_cancelled(value: Any) -> bool:
+    """Whether *value*, which trio sends, will raise `Cancelled` where the handler waits."""
+    return isinstance(value, outcome.Error) and isinstance(value.error, trio.Cancelled)
+
+
 def _close(coroutine: Coroutine[Any, Any, Any], cell: Cell) -> bool:
     """End a handler that catches every `Cancelled`; `False` if its own nurseries are open."""
     assert cell.task is not None
-    if len(cell.task.child_nurseries) > (cell.children is not None):
+    if len(cell.task.child_nurseries) > cell.nested:
         return False
     logger.error("%s: the handler swallows trio.Cancelled and goes on; it is closed", cell.path)
     try:
@@ -95,7 +105,13 @@ def classify(cell: Cell, error: BaseException) -> BaseException | None:
     Raises:
         trio.Cancelled: A scope around the worker is really cancelled.
     """
-    if not isinstance(error, trio.Cancelled):
+    if isinstance(error, BaseExceptionGroup):
+        cancelled, rest = error.split(trio.Cancelled)
+        if cancelled is None:
+            return error
+        if rest is not None:
+            return rest  # As with a scope: what is left beside the cancellation counts.
+    elif not isinstance(error, trio.Cancelled):
         return error
     if cell.killed:
         return None

@@ -72,6 +72,7 @@ class DueHeap:
         """All that is still to be done, in no order."""
         return [entry for entry in self._heap if entry[2] is not None]
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Do what is due, for ever."""
         while True:

@@ -5,12 +5,14 @@ The functions here run inside the commit: none of them waits and none can fail.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from actorflow.core.envelope import Envelope
 from actorflow.core.letters import Down
+from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.ref import ref_to
 
@@ -88,12 +90,16 @@ def watch(cell: Cell, target: Cell) -> None:
 
 
 def unwatch(cell: Cell, target: Cell) -> None:
-    """Take a watch back."""
+    """Take a watch back, and a notice that has come but not been handled."""
     if target.watchers is not None:
         target.watchers.pop(cell, None)
+    mailbox = cell.mailbox
+    for notice in [each for each in mailbox.due or () if type(each.body) is Down]:
+        if notice.body.ref.path == target.path and not notice.attempt:
+            mailbox.take_back(notice)
 
 
-def deliver_down(watcher: Cell, target: Cell) -> None:
+def deliver_down(watcher: Cell, target: Any) -> None:
     """Put the notice that *target* has ended into the watcher's mailbox, ahead of users' mail."""
     if watcher.mailbox.closed:
         return
@@ -101,6 +107,7 @@ def deliver_down(watcher: Cell, target: Cell) -> None:
     assert ending is not None
     reason = ending.kind if ending.error is None else ending.error
     notice = Envelope(Down(ref_to(target), reason, target.incarnation), next(watcher.kernel.ids))
+    notice.since = math.inf  # It is never too late for it.
     watcher.kernel.held += 1
     watcher.mailbox.accepted += 1
     watcher.mailbox.put_due(notice)
@@ -110,6 +117,7 @@ def stash(cell: Cell, envelope: Envelope) -> None:
     """Keep the leased message aside."""
     if cell.stash is None:
         cell.stash = deque()
+    refresh_body(envelope)
     cell.stash.append(envelope)
     cell.mailbox.set_aside()
 

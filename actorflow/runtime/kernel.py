@@ -16,7 +16,7 @@ import trio
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.events import MessageDied
 from actorflow.core.letters import DeadLetter, Reason, render_traceback
-from actorflow.errors import ActorStopped, AskFailed
+from actorflow.errors import ActorStopped, AskFailed, ConfigurationError
 from actorflow.runtime.due import DueHeap
 from actorflow.runtime.ports import Ports
 
@@ -84,7 +84,7 @@ class Kernel:
         for observer in self.observers:
             try:
                 observer.on_event(event)
-            except Exception:
+            except BaseException:  # On purpose: no observer may end an actor.
                 self.counters["observer_errors"] += 1
                 logger.exception("observer %r failed on %r", observer, event)
 
@@ -116,9 +116,26 @@ class Kernel:
             self._quiet.set()
 
     def divert(self, envelope: Envelope, to: Any) -> None:
+        """Give *envelope* to *to*, a ref or the name or path of an actor; without one it dies."""
+        path = to if isinstance(to, str) else getattr(to, "path", "")
+        node = getattr(to, "_cell", None)
+        node = node or self.nodes.get(path) or self.nodes.get(f"/{self.name}/{path}")
+        mailbox = getattr(node, "mailbox", None)
+        if mailbox is None:
+            error = ConfigurationError("Divert.to", to, "a ref, or the name of a living actor")
+            self.give_up(envelope, "failed", error, str(to))
+            return
         envelope.attempt = 0
         envelope.packed = None
-        to.cell.mailbox.put(envelope)
+        mailbox.put(envelope)
+
+    def close(self) -> None:
+        """No actor is left: what was to be sent later finds its mailbox closed."""
+        for entry in self.heap.entries():
+            action, argument = entry[2:]
+            if isinstance(argument, Envelope):
+                self.heap.settle(entry)
+                action(argument)
 
     def letter(
         self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
@@ -143,15 +160,23 @@ class Kernel:
         if self.observers:
             self.emit(MessageDied(letter))
 
-    def farewell(self, node: Any, ending: Any) -> None:
-        """A supervisor is gone: whoever watches or waits for it is told."""
+    def farewell(self, node: Any) -> None:
+        """A supervisor is gone: its path is free, and whoever waits for it is told."""
         self.nodes.pop(node.path, None)
         if node.gone is not None:
             node.gone.set()
 
+    def drain(self) -> None:
+        """Take nothing more from outside; what waits for a circuit to recover is rejected."""
+        self.draining = True
+        for node in list(self.nodes.values()):
+            mailbox = getattr(node, "mailbox", None)
+            if mailbox is not None:
+                mailbox.wake_for_work()
+
     async def quiet(self) -> None:
         """Wait until no message between actors is held."""
         while self.held:
-            self._quiet = trio.Event()
+            if self._quiet is None or self._quiet.is_set():
+                self._quiet = trio.Event()
             await self._quiet.wait()
-        self._quiet = None

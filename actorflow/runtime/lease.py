@@ -38,8 +38,11 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
     lane: Any = due
     if not due:
         lane = mailbox.queue
-        if not lane or mailbox.waiting >= mailbox.max_waiting:
+        if not lane:
             return None
+        full = mailbox.crowd() >= mailbox.max_waiting and (mailbox.sleeping or mailbox.held_keys)
+        if full and not lane[0].attempt:
+            return None  # Nothing new until one of those that wait has come back.
     envelope: Envelope = lane[0]
     if _too_late(cell, envelope):
         _give_up(mailbox, lane, "expired", DeadlineExceeded(mailbox.path))
@@ -54,14 +57,12 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
                 mailbox.release_key(envelope)  # Who waits in the queue holds nothing up.
             if refused is None or refused is AGAIN:
                 return AGAIN if refused is AGAIN else None
-    except Exception as error:  # A key function of the user's; the message pays for it.
+    except BaseException as error:  # A key function of the user's; the message pays for it.
         _give_up(mailbox, lane, "failed", error)
         return AGAIN
     _take(mailbox, lane)
     envelope.attempt += 1
-    if envelope.attempt > 1:
-        refresh_body(envelope)
-    elif cell.chain is not None and cell.chain.budgeted:
+    if envelope.attempt == 1 and cell.chain is not None and cell.chain.budgeted:
         cell.chain.first_lease()
     cell.lease = envelope
     if mailbox.idle and (mailbox.due or mailbox.queue):
@@ -78,11 +79,13 @@ def _take(mailbox: Mailbox, lane: Any) -> None:
         return
     if envelope.attempt:
         mailbox.limit -= 1  # A redelivery had brought its own place.
+        if not mailbox.quiet:
+            mailbox.look_again()
     if mailbox.writers:
         mailbox.room_made()
 
 
-def _give_up(mailbox: Mailbox, lane: Any, reason: Reason, error: Exception) -> None:
+def _give_up(mailbox: Mailbox, lane: Any, reason: Reason, error: BaseException) -> None:
     """Let the head of *lane* leave as a dead letter; a key that it holds is free again."""
     envelope = lane[0]
     _take(mailbox, lane)
@@ -158,6 +161,7 @@ def give_back(cell: Cell) -> None:
     envelope.attempt -= 1
     cell.lease = None
     cell.roll_back()
+    refresh_body(envelope)
     if cell.token is not None:
         cell.gate.record(cell.kernel.now(), cell.token, None)
         cell.token = None

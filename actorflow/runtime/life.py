@@ -17,7 +17,7 @@ import trio
 from actorflow.core.envelope import Envelope
 from actorflow.core.events import ActorStarted
 from actorflow.runtime.cell import CURRENT, Cell, Ending
-from actorflow.runtime.commit import commit_start
+from actorflow.runtime.commit import commit_start, commit_stop
 from actorflow.runtime.drive import classify, drive
 from actorflow.runtime.loop import laps
 from actorflow.runtime.settle import make_room, targets_of
@@ -35,19 +35,17 @@ async def live(cell: Cell) -> None:
     cell.task = trio.lowlevel.current_task()
     CURRENT.set(cell)
     mailbox = cell.mailbox
+    mailbox.readers.append(cell)
     try:
         try:
             cell.behaviour.begin(cell)
             starter = cell.behaviour.starter(cell)
             failure = None if starter is None else await _start(cell, starter)
-        except Exception as error:
-            failure = Ending("crash", error)
-        if cell.killed:
-            failure = Ending("stopped")
+        except BaseException as error:  # A factory of the user's may raise anything.
+            failure = Ending("crash", classify(cell, error) or error)
         if failure is not None:
-            ending = failure
+            ending = Ending("stopped") if cell.killed else failure
             return
-        mailbox.readers.append(cell)
         if cell.kernel.observers:
             cell.kernel.emit(ActorStarted(cell.path, cell.incarnation))
         cell.parent.child_started(cell)
@@ -59,8 +57,8 @@ async def live(cell: Cell) -> None:
         if stopper is not None:
             await _stop(cell, stopper, ending)
     finally:
-        if cell in mailbox.readers:
-            mailbox.readers.remove(cell)
+        mailbox.readers.remove(cell)
+        mailbox.wake_for_work()  # It may have been woken for a message that it did not take.
         cell.task = cell.scope = None
         cell.parent.child_ended(cell, ending)
 
@@ -69,6 +67,9 @@ async def _work(cell: Cell) -> Ending:
     """Take turns; with a nursery for the actor's own children once it wants one."""
     ending = await laps(cell)
     if ending is not None:
+        for newborn in cell.spawning or ():  # Of the last turn; they never live.
+            newborn.finish(Ending("stopped"))
+        cell.spawning = None
         return ending
     cell.nested = True
     async with trio.open_nursery() as nursery:
@@ -126,7 +127,9 @@ async def _hook(cell: Cell, hook: Any, seconds: float, *, commit: bool) -> BaseE
                 error = await make_room(cell, targets_of(cell))
     finally:
         cell.scope, cell.timeout, cell.timed_out = None, timeout, False
-    if error is None and commit:
+    if error is None and not commit:
+        commit_stop(cell)
+    elif error is None and not cell.killed:
         commit_start(cell)
     cell.lease = None
     cell.roll_back()

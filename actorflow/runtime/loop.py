@@ -86,6 +86,8 @@ async def _lap(cell: Cell) -> Ending | None:
         error = None
         if kind == SUSPENDED:
             left = TURNS_PER_SLICE
+            if cell.mailbox.idle and cell.mailbox.queue:
+                cell.mailbox.wake()  # What this worker cannot take now, another may.
             assert cell.lease is not None
             try:
                 value = await drive(value, trap, cell, cell.lease)

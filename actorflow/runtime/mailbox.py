@@ -149,16 +149,19 @@ class Mailbox:
             return len(self.idle) - len(self.queue) - self.reserved
         return self.limit - len(self.queue) - self.reserved
 
-    def put(self, envelope: Envelope) -> None:
+    def put(self, envelope: Envelope, *, committed: bool = False) -> None:
         """Take *envelope* in, full or not: callers that must wait have waited.
 
-        A full lane that drops does so here; the dropped message is a dead letter.
+        A full lane that drops does so here; the dropped message is a dead letter. One whose
+        rule is "fail" lets a turn that was *committed* go above its capacity.
         """
         if self.closed:
             self.ledger.give_up(envelope, "stopped", None, self.path)
             return
-        if self.overflow != "block" and self.free() <= 0 and not self._make_room(envelope):
-            return
+        if self.overflow != "block" and self.free() <= 0:
+            overshoots = committed and self.overflow == "fail"
+            if not overshoots and not self._make_room(envelope):
+                return
         self.accepted += 1
         if self.dated:
             envelope.since = self.kernel.now()
@@ -178,12 +181,15 @@ class Mailbox:
     def _make_room(self, envelope: Envelope) -> bool:
         """Apply the overflow rule; answers whether *envelope* is to be kept."""
         self.kernel.counters["overflow_drops"] += 1
-        if self.overflow == "drop_old" and self.queue:
+        while self.overflow == "drop_old" and self.queue:
             queue = self.queue
             oldest = queue.popleft() if type(queue) is deque else queue.drop_oldest()
-            self.limit -= oldest.attempt > 0  # A redelivery had brought its own place.
             self._drop(oldest, "overflow")
-            return True
+            if oldest.key is not None:
+                self.release_key(oldest)
+            if not oldest.attempt:
+                return True
+            self.limit -= 1  # A redelivery had brought its own place, and takes it along.
         self.ledger.give_up(envelope, "overflow", None, self.path)
         return False
 
@@ -203,6 +209,19 @@ class Mailbox:
         self.quiet = False
         if self.idle:
             self.wake()
+
+    def take_back(self, envelope: Envelope) -> None:
+        """Forget a tick or notice that waits to be leased: it is not wanted any more."""
+        if self.due is not None and envelope in self.due:
+            self.due.remove(envelope)
+            self.look_again()
+        elif self.sleeping is not None and envelope in self.sleeping:
+            self.kernel.heap.settle(self.sleeping.pop(envelope))
+            self.bring_back()
+        else:
+            return
+        self.acked += 1
+        self.kernel.acknowledge(envelope)
 
     async def wait_for_room(self, places: int = 1) -> None:
         """Wait until *places* are free, and have one of them promised. The caller then must
@@ -227,6 +246,15 @@ class Mailbox:
             self.reserved += 1
             reschedule(writers.popleft().task)
 
+    def grant(self, task: Task | None) -> None:
+        """Promise a place that is not there to the writer *task*, to end a circle of waits."""
+        for writer in self.writers or ():
+            if writer.task is task:
+                self.writers.remove(writer)  # type: ignore[union-attr]
+                self.reserved += 1
+                reschedule(writer.task)
+                return
+
     # What goes out --------------------------------------------------------------------
 
     def wake(self) -> None:
@@ -247,7 +275,7 @@ class Mailbox:
             or self.paused
             or self.dated
             or self.key_of is not None
-            or self.waiting >= self.max_waiting
+            or self.crowd() >= self.max_waiting
         )
 
     def reopen_in(self, seconds: float | None) -> None:
@@ -289,8 +317,10 @@ class Mailbox:
         self._readmit(envelope, position, front=False)
 
     def _readmit(self, envelope: Envelope, position: str, *, front: bool) -> None:
-        # The holder of a key never queues behind those that wait for it to give it up.
-        if position == "head" or self.queue is EMPTY or envelope.key is not None:
+        # The holder of a key never queues behind those that wait for it to give it up, and what
+        # fails again and again not behind ever more that will do the same.
+        crowded = self.crowd() * 2 >= self.max_waiting
+        if position == "head" or self.queue is EMPTY or envelope.key is not None or crowded:
             self.put_due(envelope, front=front)
             return
         self.limit += 1  # A redelivery takes no room from new messages.
@@ -298,15 +328,19 @@ class Mailbox:
         if self.idle:
             self.wake()
 
+    def crowd(self) -> int:
+        """Messages that need no room: set aside, or redelivered into the user lane."""
+        return self.waiting + self.limit - self.capacity
+
     def set_aside(self) -> None:
         """One more message waits outside the lanes: a retry, a stash, a held-back one."""
         self.waiting += 1
-        if self.waiting >= self.max_waiting:
+        if self.crowd() >= self.max_waiting:
             self.quiet = False
 
     def bring_back(self, count: int = 1) -> None:
         """*count* messages set aside are back in a lane, or have left."""
-        was_full = self.waiting >= self.max_waiting
+        was_full = self.crowd() >= self.max_waiting
         self.waiting -= count
         if was_full:
             self.look_again()

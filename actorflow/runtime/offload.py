@@ -32,14 +32,19 @@ PROCESS_IDLE_SECONDS = 60.0
 
 
 class StuckThread:
-    """One call in a thread, and whether it has ended."""
+    """One call in a thread, and whether it has ended; its own token of *limiter*."""
 
-    __slots__ = ("_args", "_fn", "_token", "ended", "finished")
+    __slots__ = ("_args", "_fn", "_limiter", "_shown", "_token", "begun", "ended", "finished")
 
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], limiter: trio.CapacityLimiter
+    ) -> None:
         self._fn = fn
         self._args = args
+        self._limiter = limiter
+        self._shown: Kernel | None = None
         self._token = trio.lowlevel.current_trio_token()
+        self.begun = False
         self.finished = False
         self.ended = trio.Event()
 
@@ -49,7 +54,26 @@ class StuckThread:
         finally:
             self.finished = True
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self.ended.set)
+                self._token.run_sync_soon(self._over)
+
+    def show(self, kernel: Kernel) -> None:
+        """Count it as stuck until it has ended, whoever still waits for it."""
+        if not self.ended.is_set():
+            self._shown = kernel
+            kernel.counters["stuck_threads"] += 1
+
+    def _over(self) -> None:
+        self.ended.set()
+        if self._shown is not None:
+            self._shown.counters["stuck_threads"] -= 1
+
+    async def acquire_on_behalf_of(self, borrower: Any) -> None:
+        """As trio asks a limiter: the thread begins as soon as this returns, not before."""
+        await self._limiter.acquire_on_behalf_of(borrower)
+        self.begun = True
+
+    def release_on_behalf_of(self, borrower: Any) -> None:
+        self._limiter.release_on_behalf_of(borrower)
 
 
 async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: bool = False) -> Any:
@@ -63,25 +87,25 @@ async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: boo
     if limiter is None:
         limiter = trio.CapacityLimiter(THREADS_PER_MAILBOX)
         kernel.limiters[cell.mailbox.path] = limiter
-    job = StuckThread(fn, args)
+    job: Any = StuckThread(fn, args, limiter)
     try:
-        return await trio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=limiter)
+        return await trio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=job)
     except trio.Cancelled:
-        if not job.finished and not abandon:
-            cell.stuck = job
+        if job.begun and not job.finished and not abandon:
+            cell.stuck = [*(cell.stuck or ()), job]
         raise
 
 
 async def wait_for_stuck(cell: Cell) -> None:
-    """Show the thread that outlived its turn and wait until it has ended."""
-    job: StuckThread = cell.stuck
+    """Show the threads that outlived their turn and wait until they have ended."""
     kernel = cell.kernel
     assert cell.lease is not None
-    kernel.counters["stuck_threads"] += 1
-    kernel.emit(ThreadStuck(cell.path, message_id(cell.lease)))
+    for job in cell.stuck:
+        job.show(kernel)
+        kernel.emit(ThreadStuck(cell.path, message_id(cell.lease)))
     logger.warning("%s: a thread runs on after its timeout; its worker waits for it", cell.path)
-    await job.ended.wait()
-    kernel.counters["stuck_threads"] -= 1
+    for job in cell.stuck:
+        await job.ended.wait()
     cell.stuck = None
 
 
@@ -106,12 +130,16 @@ async def in_process(cell: Cell, fn: Callable[..., Any], *args: Any) -> Any:
 
 async def _processes(kernel: Kernel) -> Any:
     """The system's worker processes, started when first needed."""
-    if kernel.processes is None:
+    while kernel.processes_ready is None:
+        if kernel.processes is not None:
+            await kernel.processes.wait()
+            continue
         opening = kernel.processes = trio.Event()
-        kernel.processes_ready = None
-        kernel.processes_ready = await kernel.services.start(_host_processes)
-        opening.set()
-    await kernel.processes.wait()
+        try:
+            kernel.processes_ready = await kernel.services.start(_host_processes)
+        finally:  # Whoever waits tries it himself if this one was cancelled.
+            kernel.processes = None
+            opening.set()
     return kernel.processes_ready
 
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
-from actorflow.errors import ActorStopped, AskTimeout, MailboxFull, NotRunningError
+from actorflow.errors import ActorStopped, AskTimeout, MailboxFull, NotRunningError, UsageError
 from actorflow.options import seconds
 from actorflow.runtime.cell import CURRENT, Cell, turn_here
 from actorflow.runtime.reply import Reply
@@ -193,6 +193,8 @@ async def ask_with(cell: Cell, mailbox: Any, envelope: Envelope, timeout: float)
 
 def _open_mailbox(cell: Cell) -> Any:
     mailbox = cell.mailbox
+    if mailbox is None:
+        raise UsageError(f"{cell.path} is a supervisor; send to one of its children")
     if mailbox.closed:
         raise ActorStopped(cell.path)
     if cell.kernel.draining:

@@ -12,13 +12,14 @@ from typing import Any
 
 import trio
 
-from actorflow.errors import MailboxFull, MessageFailed, WorkerDied
+from actorflow.errors import DeadlineExceeded, MailboxFull, MessageFailed, WorkerDied
 from actorflow.policies.decision import Escalate, Quarantine, Restart, Stop
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.commit import commit_failure, commit_value
 from actorflow.runtime.effects import Effects
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.offload import wait_for_stuck
+from actorflow.runtime.waits import hopeless
 
 __all__ = ["make_room", "settle", "targets_of"]
 
@@ -51,15 +52,17 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
 def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
     envelope = cell.lease
     assert envelope is not None
-    if cell.chain is None or isinstance(error, MessageFailed):
+    if isinstance(error, MessageFailed):
         return Quarantine("failed")
+    if cell.chain is None:
+        return Quarantine("expired" if isinstance(error, DeadlineExceeded) else "failed")
     kernel = cell.kernel
     age = kernel.now() - envelope.since if cell.mailbox.dated else 0.0
     try:
         return cell.chain.decide(
             envelope.attempt, error, crashed=crashed, age=age, draw=kernel.ports.draw()
         )
-    except Exception as mistake:  # A decider or backoff of the user's own.
+    except BaseException as mistake:  # A decider or backoff of the user's own.
         kernel.report(cell.path, "a policy failed to decide", mistake)
         return Quarantine("failed")
 
@@ -89,7 +92,7 @@ async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
             return None
         if granted is not None:
             granted.room_made()  # Nothing is held while waiting for something else.
-        if _hopeless(cell, full):
+        if hopeless(cell, full):
             return None
         cell.blocked = full
         try:
@@ -103,22 +106,3 @@ async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
         finally:
             cell.blocked = None
         granted = full
-
-
-def _hopeless(cell: Cell, mailbox: Mailbox) -> bool:
-    """Whether no reader that *cell* would wait for, directly or through others, can move."""
-    seen = {mailbox}
-    frontier = [mailbox]
-    while frontier:
-        readers = frontier.pop().readers
-        if not readers:
-            return False  # Read from outside, by somebody who is not waiting for us.
-        for reader in readers:
-            if reader is cell:
-                continue
-            if reader.blocked is None:
-                return False
-            if reader.blocked not in seen:
-                seen.add(reader.blocked)
-                frontier.append(reader.blocked)
-    return True

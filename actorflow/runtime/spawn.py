@@ -109,6 +109,7 @@ def make_node(supervisor: SupervisorCell, spec: ChildSpec) -> Any:
         node: Any = SupervisorCell(path, kernel, supervisor, plan, make_node)
     else:
         node = _make_actor(supervisor, spec, path)
+    node.spec = spec
     kernel.nodes[path] = node
     return node
 
@@ -124,7 +125,6 @@ def _make_actor(supervisor: SupervisorCell, spec: ChildSpec, path: str) -> Actor
     )
     cell = ActorCell(path, supervisor.kernel, mailbox, supervisor)
     cell.behaviour = behaviour
-    cell.spec = spec
     cell.shutdown = spec.shutdown
     if spec.policies:
         equip(cell, Chain(spec.policies, where=path, shared=supervisor.kernel.machines))
@@ -137,13 +137,14 @@ def nurture(cell: Cell) -> SupervisorCell:
     return SupervisorCell(cell.path, cell.kernel, _Nobody(), plan, make_node)
 
 
-def births(cell: Cell, start: Any, name: str | None, given: dict[str, Any]) -> Any:
-    """The node of a child that a turn of *cell* spawns; not yet started."""
+def births(cell: Cell, start: Any, name: str | None, given: dict[str, Any]) -> tuple[Any, Any]:
+    """The node of a child that a turn of *cell* spawns, not yet started, and its handle."""
     kernel = cell.kernel
     if cell.children is None:
         cell.children = nurture(cell)
     spec = child_spec(start, name, next(kernel.ids), given)
-    return make_node(cell.children, spec)
+    node = make_node(cell.children, spec)
+    return node, ref_of(node)
 
 
 def ref_of(node: Any) -> ActorRef[Any]:

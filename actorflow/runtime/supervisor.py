@@ -10,6 +10,7 @@ to restart, in which order and how soon is decided by pure functions.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
 from actorflow.core.events import ActorRestarting
-from actorflow.errors import RestartsExhausted
+from actorflow.errors import NotRunningError, RestartsExhausted
 from actorflow.policies.supervision import (
     ChildSpec,
     RestartBudget,
@@ -30,13 +31,16 @@ from actorflow.policies.supervision import (
 )
 from actorflow.runtime.cell import Ending
 from actorflow.runtime.child import Child, State, Step
+from actorflow.runtime.effects import deliver_down
 from actorflow.runtime.kernel import Kernel
 
 __all__ = ["SupervisorCell"]
 
+logger = logging.getLogger("actorflow")
+
 
 class SupervisorCell:
-    """A supervisor in the tree.
+    """A supervisor in the tree. It has no mailbox: nobody can send to it.
 
     Args:
         path: Its path.
@@ -45,6 +49,8 @@ class SupervisorCell:
         plan: Strategy, budget, and what to do when that is exhausted.
         make: Makes the node of a child: ``make(supervisor, spec)``.
     """
+
+    mailbox: Any = None
 
     def __init__(
         self, path: str, kernel: Kernel, parent: Any, plan: Any, make: Callable[..., Any]
@@ -58,6 +64,7 @@ class SupervisorCell:
         self.ended: Ending | None = None
         self.gone: trio.Event | None = None
         self.watchers: dict[Any, None] | None = None
+        self.spec: Any = None
         self._make = make
         self._reset()
 
@@ -182,19 +189,19 @@ class SupervisorCell:
         self._nursery.start_soon(child.node.live, name=child.node.path)
 
     def _begin_stop(self, child: Child) -> bool:
-        """Tell *child* to stop; `False` if it is down already."""
-        self._forget_entry(child)
-        if child.state not in (State.STARTING, State.RUNNING):
-            if child.state is not State.STOPPING:
-                child.state = State.DOWN
-                if child.leaving:
-                    self._bury(child, Ending("stopped"))
-                return False
-            return True
-        child.state = State.STOPPING
+        """Tell *child* to stop, or to do so sooner; `False` if it is down already."""
         now = self.kernel.now()
         supervises = isinstance(child.node, SupervisorCell)
         until = min(math.inf if supervises else now + child.spec.shutdown, self._deadline)
+        if child.entry is not None and child.state is State.STOPPING:
+            until = min(until, child.entry[0])
+        self._forget_entry(child)
+        if child.state not in (State.STARTING, State.RUNNING, State.STOPPING):
+            child.state = State.DOWN
+            if child.leaving:
+                self._bury(child, Ending("stopped"))
+            return False
+        child.state = State.STOPPING
         if until <= now:
             child.node.kill()
         else:
@@ -265,6 +272,8 @@ class SupervisorCell:
                 self._bury(child, ending)
         elif was is State.STARTING and child.node.incarnation == 1:
             self._failed_start(child, ending)
+        elif ending.escalates and self.plan.on_exhausted == "end":
+            self._bury(child, ending)
         elif ending.escalates:
             self._end(Ending("crash", ending.error), math.inf)
         elif ending.kind == "stopped" or not restart_wanted(
@@ -292,7 +301,13 @@ class SupervisorCell:
                 if budget is not None and budget.record(now):
                     self._exhausted(child, budget, ending)
                     return
-            delay = child.delay.next(now, self.kernel.ports.draw())
+            try:
+                delay = child.delay.next(now, self.kernel.ports.draw())
+            except Exception as mistake:  # A backoff of the user's own.
+                self._give_up(child, "backoff", mistake)
+                return
+        what = "a normal end" if ending.error is None else repr(ending.error)
+        logger.warning("%s: starts again in %.3g s after %s", child.node.path, delay, what)
         if self.kernel.observers:
             self.kernel.emit(
                 ActorRestarting(child.node.path, child.node.incarnation, ending.error, delay)
@@ -325,7 +340,7 @@ class SupervisorCell:
             self._agenda.extend((Step.START, child) for child in wanted)
 
     def _exhausted(self, child: Child, budget: RestartBudget, ending: Ending) -> None:
-        """The budget is spent: what then is the plan's choice."""
+        """The budget is spent: say whose, and act on it."""
         path = child.node.path if budget is child.budget else self.path
         error: BaseException = RestartsExhausted(
             path, budget.max_restarts, budget.window, ending.error
@@ -334,7 +349,11 @@ class SupervisorCell:
             error = ending.error  # It says already who exhausted what.
         else:
             error.__cause__ = ending.error
-        self.kernel.report(child.node.path, "restarts exhausted", error)
+        self._give_up(child, "restarts exhausted", error)
+
+    def _give_up(self, child: Child, why: str, error: BaseException) -> None:
+        """*child* cannot be restarted: what then is the plan's choice."""
+        self.kernel.report(child.node.path, why, error)
         match self.plan.on_exhausted:
             case "park":
                 child.state = State.PARKED
@@ -364,7 +383,7 @@ class SupervisorCell:
             self.children.pop(child.spec.id, None)
         child.node.finish(ending)
         if child.settled is not None:
-            child.settled(ending.error or RuntimeError(f"{child.node.path} was stopped"))
+            child.settled(ending.error or NotRunningError(f"{child.node.path} was stopped"))
             child.settled = None
 
     def _end(self, ending: Ending, deadline: float) -> None:
@@ -382,7 +401,6 @@ class SupervisorCell:
         elif sooner:
             for child in self.children.values():
                 if child.state is State.STOPPING:
-                    child.state = State.RUNNING
                     self._begin_stop(child)
 
     # As a node of the tree --------------------------------------------------------------
@@ -399,7 +417,10 @@ class SupervisorCell:
         """The supervisor is gone for good, and so are the children it still knows."""
         self.ended = ending
         self.finish_children()
-        self.kernel.farewell(self, ending)
+        for watcher in self.watchers or ():
+            deliver_down(watcher, self)
+        self.watchers = None
+        self.kernel.farewell(self)
 
     def finish_children(self) -> None:
         """Bury all children, none of which is alive."""
@@ -407,7 +428,7 @@ class SupervisorCell:
             if child.node is not None and child.node.ended is None:
                 child.node.finish(Ending("stopped"))
             if child.settled is not None:
-                child.settled(RuntimeError(f"{self.path} was stopped"))
+                child.settled(NotRunningError(f"{self.path} was stopped"))
         self.children.clear()
 
     @property

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from actorflow.core.envelope import Envelope
 from actorflow.options import positive, seconds
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.due import Entry
-from actorflow.runtime.effects import Effects
 
 __all__ = ["Timers", "stop_timers"]
 
@@ -32,8 +30,10 @@ class Timer:
 
     def waits(self) -> bool:
         """Whether the last tick is still in the mailbox, never leased."""
-        due = self.cell.mailbox.due
-        return self.tick is not None and self.tick.attempt == 0 and due is not None
+        tick, mailbox = self.tick, self.cell.mailbox
+        if tick is None or tick.attempt:
+            return False
+        return tick in (mailbox.due or ()) or tick in (mailbox.sleeping or ())
 
 
 class Timers:
@@ -41,16 +41,14 @@ class Timers:
 
     Args:
         cell: The actor.
-        note: How to have something done when the turn commits.
-        effects: What the turn has asked for so far.
+        turn: The turn, which notes what is to be done when it commits.
     """
 
-    __slots__ = ("_cell", "_effects", "_note")
+    __slots__ = ("_cell", "_turn")
 
-    def __init__(self, cell: Cell, note: Callable[..., None], effects: Effects | None) -> None:
+    def __init__(self, cell: Cell, turn: Any) -> None:
         self._cell = cell
-        self._note = note
-        self._effects = effects
+        self._turn = turn
 
     def start(self, key: Any, delay: float, message: Any, *, every: float | None = None) -> None:
         """Send *message* to this actor in *delay* seconds, then every *every* seconds.
@@ -61,17 +59,18 @@ class Timers:
         seconds(f"timer {key!r} delay", delay)
         if every is not None:
             positive(f"timer {key!r} every", every)
-        self._note(_start, key, delay, message, every)
+        self._turn.note(_start, key, delay, message, every)
 
     def cancel(self, key: Any) -> None:
         """Stop the timer; unknown keys change nothing. A tick not yet handled is taken back."""
-        self._note(_cancel, key)
+        self._turn.note(_cancel, key)
 
     def active(self, key: Any) -> bool:
         """Whether the timer will still fire, counting what this turn has asked for."""
         timer = None if self._cell.timers is None else self._cell.timers.get(key)
         running = timer is not None and timer.entry is not None
-        for op, args in self._effects.ops if self._effects is not None else ():
+        effects = self._turn.effects
+        for op, args in effects.ops if effects is not None else ():
             if op in (_start, _cancel) and args[1] == key:
                 running = op is _start
         return running
@@ -93,12 +92,8 @@ def _cancel(cell: Cell, key: Any) -> None:
         return
     if timer.entry is not None:
         cell.kernel.heap.settle(timer.entry)
-    mailbox = cell.mailbox
-    if timer.waits() and mailbox.due is not None and timer.tick in mailbox.due:
-        mailbox.due.remove(timer.tick)
-        mailbox.acked += 1
-        mailbox.look_again()
-        cell.kernel.acknowledge(timer.tick)
+    if timer.tick is not None and timer.waits():
+        cell.mailbox.take_back(timer.tick)
 
 
 def _fire(timer: Timer) -> None:
@@ -107,6 +102,7 @@ def _fire(timer: Timer) -> None:
     if not timer.waits():
         timer.tick = Envelope(timer.message, next(kernel.ids))
         timer.tick.sender = cell
+        timer.tick.since = kernel.now()
         kernel.held += 1
         mailbox.accepted += 1
         mailbox.put_due(timer.tick)

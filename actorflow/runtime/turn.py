@@ -13,13 +13,14 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from actorflow.core.envelope import Envelope, child, message_id
-from actorflow.errors import AskCycle, MessageFailed, OutboxFull, TurnEnded, UsageError
+from actorflow.errors import MessageFailed, OutboxFull, StashFull, TurnEnded, UsageError
 from actorflow.options import seconds
 from actorflow.runtime.cell import Cell, turn_here
 from actorflow.runtime.effects import MAX_EMITS, Effects, unstash, unwatch, watch
 from actorflow.runtime.offload import in_process, in_thread
 from actorflow.runtime.ref import ActorRef, ask_with, ref_to
 from actorflow.runtime.timers import Timers
+from actorflow.runtime.waits import refuse_cycle, untie
 
 __all__ = ["Turn", "current_turn"]
 
@@ -145,7 +146,7 @@ class Turn:
         if headers:
             envelope.headers = {**(envelope.headers or {}), **headers}
         wait = 0.0 if delay is None else seconds("ctx.tell() delay", delay)
-        effects.sends.append((ref.cell, envelope, wait))
+        effects.sends.append((_receiver(ref, "tell"), envelope, wait))
 
     async def ask(self, ref: ActorRef[Any], message: Any, *, timeout: float = 5.0) -> Any:
         """Send *message* now and wait for the answer.
@@ -157,9 +158,9 @@ class Turn:
             ActorStopped: The actor has ended for good.
         """
         cell = self._live()
-        target = ref.cell
+        target = _receiver(ref, "ask")
         seconds("ctx.ask() timeout", timeout, zero=False)
-        _refuse_cycle(cell, target)
+        refuse_cycle(cell, target)
         sent = len(self.effects.sends) if self.effects is not None else 0
         envelope = child(self._envelope, message, sent + self._asks)
         envelope.sender = cell
@@ -167,6 +168,7 @@ class Turn:
         if cell.asking is None:
             cell.asking = []
         cell.asking.append(target)
+        untie(cell, target)
         try:
             return await ask_with(target, target.mailbox, envelope, timeout)
         finally:
@@ -206,9 +208,9 @@ class Turn:
             **options: As in `ActorSystem.spawn`.
         """
         cell = self._live()
-        newborn = cell.kernel.births(cell, actor, name, options)
+        newborn, ref = cell.kernel.births(cell, actor, name, options)
         self._wanted().newborn.append(newborn)
-        return ref_to(newborn)
+        return ref  # type: ignore[no-any-return]
 
     def watch(self, ref: ActorRef[Any]) -> None:
         """Get one `Down` when the actor behind *ref* has ended for good, or at once if it has."""
@@ -220,11 +222,17 @@ class Turn:
         self.note(unwatch, ref.cell)
 
     def stash(self) -> None:
-        """Put the message aside until `unstash_all`; it counts as held and keeps its place."""
+        """Put the message aside until `unstash_all`; it counts as held and keeps its place.
+
+        Raises:
+            StashFull: As many messages are held back as the mailbox may hold back.
+        """
         self._own_mailbox("stash()")
         cell = self._live()
-        if cell.mailbox.waiting >= cell.mailbox.max_waiting:
-            raise OutboxFull(cell.path, cell.mailbox.max_waiting)
+        # One less, or a full stash would shut out the message that it waits for.
+        limit = cell.mailbox.max_waiting - 1
+        if cell.mailbox.waiting >= limit:
+            raise StashFull(cell.path, limit)
         self._wanted().stashed = True
 
     def unstash_all(self) -> None:
@@ -241,7 +249,7 @@ class Turn:
     def timers(self) -> Timers:
         """Messages to this actor at later times."""
         self._own_mailbox("timers")
-        return Timers(self._live(), self.note, self.effects)
+        return Timers(self._live(), self)
 
     def _own_mailbox(self, verb: str) -> None:
         if self._live().target is not None:
@@ -266,6 +274,13 @@ class Turn:
         self._cell = None
 
 
+def _receiver(ref: ActorRef[Any], verb: str) -> Cell:
+    cell = ref.cell
+    if cell.mailbox is None:
+        raise UsageError(f"{cell.path} is a supervisor; {verb} one of its children")
+    return cell
+
+
 def current_turn() -> Turn:
     """The turn that the running code works for, for code too deep to be handed ``ctx``.
 
@@ -276,18 +291,3 @@ def current_turn() -> Turn:
     if turn is None:
         raise UsageError("current_turn() is for code that a handler runs; there is no turn here")
     return turn
-
-
-def _refuse_cycle(cell: Cell, target: Cell) -> None:
-    """Raise `AskCycle` if *target* waits, directly or through others, for *cell*."""
-    paths = [cell.path]
-    seen = {target}
-    frontier = [(target, [*paths, target.path])]
-    while frontier:
-        here, way = frontier.pop()
-        if here is cell:
-            raise AskCycle(way)
-        for further in here.asking or ():
-            if further not in seen or further is cell:
-                seen.add(further)
-                frontier.append((further, [*way, further.path]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,8 +27,9 @@ __all__ = ["StageCell", "WorkerBehaviour"]
 MAX_RESTARTS = 3
 RESTART_WINDOW = 30.0
 
-#: Seconds a worker has to end its turn when its stage is stopped before it is killed.
-WORKER_SHUTDOWN = 5.0
+#: Seconds a surplus worker has to end its turn: as long as that takes, since a thread cannot be
+#: cut short and no message may be worked on twice. A run that ends kills its workers at once.
+WORKER_SHUTDOWN = 1e9
 
 
 class WorkerBehaviour:
@@ -65,6 +67,7 @@ class StageCell(SupervisorCell):
         mailbox: The user lane that all workers share.
         chain: The stage's policies.
         workers: How many there are to be.
+        cells: Every worker there has been; what they measured counts to the end.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class StageCell(SupervisorCell):
             timeout=stage.timeout,
         )
         self.target: Mailbox | None = None
+        self.cells: list[Cell] = []
         kernel.nodes[path] = self
 
     def _make_worker(self, supervisor: SupervisorCell, spec: ChildSpec) -> ActorCell:
@@ -108,29 +112,38 @@ class StageCell(SupervisorCell):
         cell.behaviour = WorkerBehaviour(self.stage)
         cell.target = self.target
         cell.shutdown = WORKER_SHUTDOWN
-        equip(cell, self.chain, worker=int(spec.id) - 1)
-        if self.stage.isolation == "share":
-            self.mailbox.packs = False
+        self._equip(cell)
         self.kernel.nodes[cell.path] = cell
+        self.cells.append(cell)
         return cell
 
     def resize(self, workers: int) -> None:
         """Have *workers* workers from now on; surplus ones end after their turn."""
         if type(workers) is not int or workers < 1:
             raise ConfigurationError(f"stage {self.stage.name!r}.workers", workers, "1 or more")
-        for number in range(self.workers + 1, workers + 1):
+        staying = sorted(int(each) for each, child in self.children.items() if not child.leaving)
+        for number in staying[workers:]:
+            child = self.children[str(number)]
+            child.leaving = True
+            self.release(child.node)
+        # One that still ends its turn keeps its number until then.
+        free = (number for number in itertools.count(1) if str(number) not in self.children)
+        for number in itertools.islice(free, max(0, workers - len(staying))):
             spec = _worker_spec(number)
             self.adopt(spec, self._make_worker(self, spec))
-        for number in range(workers + 1, self.workers + 1):
-            self.release(self.children[str(number)].node)
         self.workers = workers
 
     def change(self, policy: object) -> None:
         """Put *policy* in the place of the one of its kind."""
         self.chain.change(policy, self.kernel.now())
         for cell in self.each_worker(lambda cell: cell):
-            equip(cell, self.chain, worker=int(cell.id) - 1)
+            self._equip(cell)
         self.mailbox.wake_for_work()
+
+    def _equip(self, cell: Any) -> None:
+        equip(cell, self.chain, worker=int(cell.id) - 1)
+        if self.stage.isolation == "share":
+            self.mailbox.packs = False
 
     def each_worker(self, look: Callable[[Cell], Any]) -> list[Any]:
         """What *look* says of each worker there is."""

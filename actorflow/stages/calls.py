@@ -8,18 +8,20 @@ when the worker starts.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import attrs
 import trio
 
+from actorflow.errors import MailboxFull
 from actorflow.graph.stage import Stage
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.commit import commit_emission
 from actorflow.runtime.offload import in_process, in_thread
 from actorflow.runtime.settle import make_room
 from actorflow.runtime.turn import Turn
+from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over
 
 __all__ = ["Call", "call_for"]
 
@@ -63,9 +65,9 @@ def _plain_call(stage: Stage[Any, Any]) -> tuple[Callable[..., Any], bool]:
     fn, name = stage.fn, stage.ctx_parameter
     if stage.unpack:
         return (
-            (lambda body: _spread(fn, body, {}), False)
+            (lambda body: spread_over(fn, body, {}), False)
             if name is None
-            else (lambda body, turn: _spread(fn, body, {name: turn}), True)
+            else (lambda body, turn: spread_over(fn, body, {name: turn}), True)
         )
     if name is None:
         return fn, False
@@ -76,52 +78,53 @@ def _plain_call(stage: Stage[Any, Any]) -> tuple[Callable[..., Any], bool]:
     return (lambda body, turn: fn(body, **{name: turn})), True
 
 
-def _spread(fn: Callable[..., Any], body: Any, extra: dict[str, Any]) -> Any:
-    if isinstance(body, Mapping):
-        return fn(**body, **extra)
-    if isinstance(body, (tuple, list)):
-        return fn(*body, **extra)
-    raise TypeError(f"unpack=True needs a tuple, a list or a dict, got {body!r:.200}")
-
-
 def _offloaded(
     stage: Stage[Any, Any], fn: Callable[..., Any], needs_turn: bool, cell: Cell
 ) -> Callable[..., Any]:
     if stage.runs_in == "process":
-        own = stage.fn
-        if stage.unpack:
-
-            async def unpacked_in_process(body: Any, turn: Turn) -> Any:
-                return await in_process(cell, _spread, own, body, {})
-
-            return unpacked_in_process
-
-        async def process(body: Any, turn: Turn) -> Any:
-            return await in_process(cell, own, body)
-
-        return process
+        return _remote(stage, cell, "spread" if stage.unpack else "value")
 
     async def thread(body: Any, turn: Turn) -> Any:
-        return await in_thread(cell, fn, *((body, turn) if needs_turn else (body,)))
+        return await in_thread(cell, _plainly, fn, *((body, turn) if needs_turn else (body,)))
 
     return thread
+
+
+def _plainly(fn: Callable[..., Any], *args: Any) -> Any:
+    value = fn(*args)
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError(f"{fn!r} gave a coroutine; write `async def`, or await it")
+    return value
+
+
+def _remote(stage: Stage[Any, Any], cell: Cell, how: str) -> Callable[..., Any]:
+    """A call of the handler in a worker process; see `remote.perform` for *how*."""
+    address = address_of(stage.fn)
+
+    async def process(body: Any, turn: Turn) -> Any:
+        return result_of(await in_process(cell, perform, address, how, pack(body)))
+
+    return process
 
 
 def _generated(
     stage: Stage[Any, Any], fn: Callable[..., Any], needs_turn: bool, cell: Cell
 ) -> Callable[..., Any]:
+    exhaust = None  # In a process a generator cannot be taken piece by piece.
+    if stage.runs_in == "process":
+        exhaust = _remote(stage, cell, "spread values" if stage.unpack else "values")
+
     async def generate(body: Any, turn: Turn) -> None:
         args = (body, turn) if needs_turn else (body,)
-        if stage.runs_in == "process":
-            values = await in_process(cell, _exhaust, fn, body)
-            advance = _advance_list(values)
-            close = None
+        close = None
+        if exhaust is not None:
+            advance = _advance_list(await exhaust(body, turn))
         elif stage.kind == "async_generator":
             stream = fn(*args)
             advance, close = _advance_async(stream), stream.aclose
         else:
-            iterator = fn(*args)
-            advance, close = _advance_sync(stage, cell, iterator), None
+            advance = _advance_sync(stage, cell, fn(*args))
         try:
             await _emit_all(stage, cell, turn, advance)
         finally:
@@ -153,6 +156,8 @@ async def _emit_all(
 async def _emit(cell: Cell, value: Any) -> None:
     """One emission. The time that it waits for room is not the handler's."""
     assert cell.target is not None
+    if cell.target.overflow == "fail" and cell.target.free() <= 0:
+        raise MailboxFull(cell.target.path, cell.target.capacity)
     if not cell.target.has_room():
         began, ends_at = cell.kernel.now(), cell.ends_at
         cell.ends_at = float("inf")
@@ -193,11 +198,6 @@ def _advance_sync(
         return await in_thread(cell, next, iterator, _END)
 
     return step
-
-
-def _exhaust(fn: Callable[..., Any], body: Any) -> list[Any]:
-    """All a generator yields, in the worker process, where it cannot be taken piece by piece."""
-    return list(fn(body))
 
 
 def _unless(skip_if: Callable[..., Any], call: Call) -> Callable[..., Any]:

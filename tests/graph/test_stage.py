@@ -214,7 +214,9 @@ def test_a_plain_function_may_be_called_in_the_loop() -> None:
     assert stage(parse, runs_in="loop").runs_in == "loop"
 
 
-@pytest.mark.parametrize("fn", [parse, len, math.sqrt, int, Parser.parse_all])
+@pytest.mark.parametrize(
+    "fn", [parse, len, math.sqrt, int, Parser.parse_all, functools.partial(parse)]
+)
 def test_what_a_worker_process_can_import_runs_there(fn: Callable[..., Any]) -> None:
     assert stage(fn, runs_in="process").runs_in == "process"
 
@@ -239,12 +241,12 @@ IN_PROCESS: list[tuple[Callable[..., Any], Callable[..., Any] | None, str]] = [
     (anonymous, anonymous, "this is a lambda"),
     (local(), local(), "inner is local to local"),
     (Parser().parse, Parser.parse, "parse is a method of an object"),
-    (functools.partial(parse), None, "this is a partial"),
+    (functools.partial(Parser().parse), None, "parse is a method of an object"),
     (Parser(), None, "this is a callable object"),
 ]
 
 
-@pytest.mark.parametrize(("fn", "at", "what"), IN_PROCESS, ids=[row[2] for row in IN_PROCESS])
+@pytest.mark.parametrize(("fn", "at", "what"), IN_PROCESS)
 def test_what_no_process_can_import_is_an_error_that_names_its_line(
     fn: Callable[..., Any], at: Any, what: str
 ) -> None:

@@ -292,7 +292,9 @@ async def test_an_outbox_larger_than_the_capacity_overshoots_and_is_counted(over
     assert system.dead_letters() == ()
 
 
-async def test_a_turn_that_sends_to_a_full_mailbox_that_fails_is_failed_and_its_actor_lives() -> None:
+async def test_a_turn_that_sends_to_a_full_mailbox_that_fails_is_failed_and_its_actor_lives() -> (
+    None
+):
     async with ActorSystem("s") as system:
         target, actor = await held(system, capacity=1, overflow="fail")
         await target.tell(1)

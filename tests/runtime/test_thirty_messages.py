@@ -77,7 +77,7 @@ async def test_without_a_retry_a_failed_tenth_is_a_dead_letter_and_the_actor_liv
     assert actor.starts == [0]
     assert letters(system) == [(10, "failed", 1)]
     assert repr(letter(system).error) == "OSError('tenth')"
-    assert 'raise self.error()\nOSError: tenth' in letter(system).traceback
+    assert "raise self.error()\nOSError: tenth" in letter(system).traceback
     assert letter(system).stage_or_actor == "/law/tenth"
 
 
