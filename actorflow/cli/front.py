@@ -17,9 +17,22 @@ from typing import IO, Any, TypeVar
 
 import click
 
-__all__ = ["Code", "Front", "Trouble", "debug_option", "in_words", "one_line", "quiet_pipe"]
+__all__ = [
+    "STANDARD",
+    "Code",
+    "Front",
+    "Trouble",
+    "debug_option",
+    "in_words",
+    "is_terminal",
+    "one_line",
+    "quiet_pipe",
+]
 
 C = TypeVar("C", bound=Callable[..., Any])
+
+#: The file name that means standard input or standard output.
+STANDARD = "-"
 
 #: Most characters of an error that a line shows.
 ERROR_WIDTH = 500
@@ -121,6 +134,14 @@ def one_line(text: str) -> str:
 def in_words(error: BaseException) -> str:
     """Type and text of *error* on one line."""
     return one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+
+
+def is_terminal(descriptor: int) -> bool:
+    """Whether standard output (1) or standard error (2) is one."""
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
 
 
 def quiet_pipe() -> None:

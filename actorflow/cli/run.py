@@ -17,15 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actorflow.cli.front import Code, Trouble, debug_option, in_words, quiet_pipe
+from actorflow.cli.front import (
+    STANDARD,
+    Code,
+    Trouble,
+    debug_option,
+    in_words,
+    is_terminal,
+    quiet_pipe,
+)
 
 if TYPE_CHECKING:
     from actorflow.cli.drive import Outcome
     from actorflow.flows.pipeline import Pipeline
 
 __all__ = ["run"]
-
-STANDARD = "-"
 
 #: Largest input whose lines are counted for the display: read in well under a second.
 COUNTED_BYTES = 64 * 1024 * 1024
@@ -129,7 +135,7 @@ def run(
 
     _check_files(given, output, dead)
     flow = _with_workers(load_flow(target), workers)
-    shown = progress != "none" and not (output == STANDARD and _is_terminal(1))
+    shown = progress != "none" and not (output == STANDARD and is_terminal(1))
     outcome = _drive(
         flow,
         _source(given, input_format),
@@ -137,7 +143,7 @@ def run(
         dead,
         run_id=run_id,
         progress=progress if shown else None,
-        total=_lines(given) if shown and _is_terminal(2) else None,
+        total=_lines(given) if shown and is_terminal(2) else None,
     )
     if isinstance(outcome.error, BrokenPipeError) and output == STANDARD:
         quiet_pipe()
@@ -246,10 +252,3 @@ def _lines(path: str) -> int | None:
             return sum(1 for line in file if line.strip())
     except OSError:
         return None
-
-
-def _is_terminal(descriptor: int) -> bool:
-    try:
-        return os.isatty(descriptor)
-    except OSError:
-        return False

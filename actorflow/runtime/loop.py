@@ -49,6 +49,14 @@ async def laps(cell: Cell) -> Ending | None:
             return None
 
 
+def _told_to_end(cell: Cell) -> Ending | None:
+    """Heed what others have told the cell between two turns."""
+    cell.alert = False
+    if cell.stopping:
+        return Ending("normal")
+    return None if cell.stop_by is None else Ending("stopped")
+
+
 async def _lap(cell: Cell) -> Ending | None:
     """Turns inside one scope; `None` asks for another lap."""
     fast = cell.kernel.fast
@@ -64,13 +72,9 @@ async def _lap(cell: Cell) -> Ending | None:
             return ending
     while True:
         if cell.alert and resumed is None:
-            if cell.stopping:
-                return Ending("normal")
-            if cell.stop_by is not None:
-                return Ending("stopped")
-            cell.alert = False
-            if cell.spawning:
-                return None
+            ending = _told_to_end(cell)
+            if ending is not None or cell.spawning:
+                return ending
         kind, value, trap = burst(cell, resumed, value) if fast else (NOTHING, None, None)
         resumed, swift = None, True
         left -= 1

@@ -268,7 +268,7 @@ class SupervisorCell:
         self._step_done(child)
         doomed = child in self._doomed  # Its step will find it down.
         if was is State.STOPPING or doomed or self._ending is not None:
-            if child.leaving:
+            if child.leaving or (self._ending is None and child.spec.restart == "temporary"):
                 self._bury(child, ending)
         elif was is State.STARTING and child.node.incarnation == 1:
             self._failed_start(child, ending)
@@ -279,6 +279,8 @@ class SupervisorCell:
         elif ending.kind == "stopped" or not restart_wanted(
             child.spec.restart, ending.kind == "normal"
         ):
+            if ending.kind == "crash" and ending.error is not None:
+                self.kernel.report(node.path, "crashed", ending.error)
             self._bury(child, ending)
             self._maybe_shut_down(child)
         else:
@@ -288,6 +290,8 @@ class SupervisorCell:
         """The very first start failed: the caller hears why, and nothing stays registered."""
         waiting, error = child.settled, ending.error
         self._bury(child, ending)
+        if waiting is None and error is not None:
+            self.kernel.report(child.node.path, "on_start", error)
         if waiting is None and child.spec in self.plan.children:
             self._end(Ending("crash", error), math.inf)
 
@@ -320,6 +324,9 @@ class SupervisorCell:
         for each in stops:
             self._plan_stop(self.children[each])
         group = [self.children[each] for each in starts]
+        # Who was still to start, starts with the group: it may depend on this one.
+        pending = [each for each in self._agenda if each[0] is Step.STOP or each[1] not in group]
+        self._agenda = deque(pending)
         if delay > 0:
             child.state = State.BACKOFF
             child.entry = self.kernel.heap.at(now + delay, self._backoff_over, group)
@@ -410,8 +417,9 @@ class SupervisorCell:
         if self.incarnation and self.plan.dynamic:
             for child in list(self.children.values()):
                 self._bury(child, Ending("stopped"))
+        if self.incarnation:
+            self._reset()  # Before the first there may be children that wait to be started.
         self.incarnation += 1
-        self._reset()
 
     def finish(self, ending: Ending) -> None:
         """The supervisor is gone for good, and so are the children it still knows."""

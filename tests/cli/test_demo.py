@@ -112,6 +112,12 @@ def test_an_empty_file_is_a_program(forest: Path) -> None:
     assert (found["lines"], found["longest"], found["common"]) == (0, 0, [])
 
 
+def test_what_python_only_warns_of_is_a_program(forest: Path) -> None:
+    (forest / "old.py").write_text("x = '\\d'\n")
+
+    assert record(forest, "old.py")["names"] == 1
+
+
 @pytest.mark.parametrize(
     ("path", "error", "text"),
     [
@@ -199,7 +205,9 @@ def run_demo(forest: Path, name: str, *args: str) -> tuple[list[Any], str]:
     return json_lines(output.read_text()), result.stdout
 
 
-def test_dying_workers_change_nothing_of_the_result(forest: Path) -> None:
+def test_dying_workers_change_nothing_of_the_result(
+    forest: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     sound, told = run_demo(forest, "sound.jsonl")
     crashing, told_of_crashes = run_demo(forest, "crashing.jsonl", "--kill-workers")
 
@@ -207,6 +215,7 @@ def test_dying_workers_change_nothing_of_the_result(forest: Path) -> None:
         os.path.relpath(each, forest) for each in forest.rglob("*.py") if is_good(each)
     )
     assert crashing == sound
+    assert caplog.records == []  # The table has the crashes that were asked for.
     assert "0 workers restarted, 0 attempts repeated" in told
     # One process ended by os._exit; two workers of each other stage by SystemExit.
     assert "5 workers restarted, 5 attempts repeated" in told_of_crashes

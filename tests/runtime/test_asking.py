@@ -291,8 +291,7 @@ async def circle(system: ActorSystem, size: int) -> tuple[list[ActorRef[Any]], l
             errors.append(error)
             return "broken"
 
-    for number in range(size):
-        refs.append(await system.spawn(Does(do=ask_next), name=str(number)))
+    refs.extend([await system.spawn(Does(do=ask_next), name=str(n)) for n in range(size)])
     return refs, errors
 
 
@@ -338,8 +337,7 @@ async def test_two_actors_may_ask_each_other_one_after_the_other() -> None:
         async def ask(message: Any, ctx: Turn) -> Any:
             return await ctx.ask(refs[message], "answer") if message in (0, 1) else message
 
-        for _ in range(2):
-            refs.append(await system.spawn(Does(do=ask)))
+        refs.extend([await system.spawn(Does(do=ask)) for _ in range(2)])
 
         assert await refs[0].ask(1) == "answer"
         assert await refs[1].ask(0) == "answer"

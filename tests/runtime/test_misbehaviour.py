@@ -190,7 +190,7 @@ async def test_a_handler_that_swallows_every_cancellation_inside_its_own_nursery
         assert ref.cell.incarnation == 1
         await ref.tell("again")
         await wait_all_tasks_blocked()
-        await system.stop()
+        system.cancel()
 
     assert letters(system) == [("go", "failed", 1), ("again", "stopped", 0)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actorflow.cli.front import Code, Trouble, debug_option, in_words
+from actorflow.cli.front import (
+    STANDARD,
+    Code,
+    Trouble,
+    debug_option,
+    in_words,
+    is_terminal,
+    quiet_pipe,
+)
 
 if TYPE_CHECKING:
     from actorflow.cli.demo.flow import Deps
@@ -105,29 +114,48 @@ def _run(
     from actorflow.flows.sources import IterableSource
 
     processes = min(MOST_PROCESSES, max(2, os.cpu_count() or 1))
-    items = [_item(root, path, deps) for path in paths]
+    items = [_item(root, number, path, deps) for number, path in enumerate(paths)]
+    mixed = output == STANDARD and is_terminal(1)  # A display between the values.
+    crashing = deps.crashes is not None
     try:
-        outcome = drive(
-            demo_flow(processes, crashing=deps.crashes is not None),
-            IterableSource(items),
-            JsonLinesSink(output),
-            None,
-            deps=deps,
-            ordered=True,
-            progress="detailed",
-            total=len(items),
-        )
+        with _restarts_unsaid(crashing):
+            outcome = drive(
+                demo_flow(processes, crashing=crashing),
+                IterableSource(items),
+                JsonLinesSink(output),
+                None,
+                deps=deps,
+                ordered=True,
+                progress=None if mixed else "detailed",
+                total=len(items),
+            )
     except OSError as error:
         raise Trouble(f"cannot write {output}: {error.strerror}", Code.USAGE, error) from error
+    if isinstance(outcome.error, BrokenPipeError) and output == STANDARD:
+        quiet_pipe()
+        return Code.FAILED
     facts = Facts(root, len(paths), left_out, output, library)
-    show(Console(stderr=output == "-"), outcome, facts, deps.tally)
+    show(Console(stderr=output == STANDARD), outcome, facts, deps.tally)
     if outcome.error is not None:
         Trouble(in_words(outcome.error), outcome.code, outcome.error).show()
     return Code.DONE if outcome.code is Code.DEAD_LETTERS else outcome.code
 
 
-def _item(root: str, path: str, deps: Deps) -> dict[str, Any]:
+@contextlib.contextmanager
+def _restarts_unsaid(wanted: bool) -> Iterator[None]:
+    """Crashes that were asked for are counted in the table, not told one by one."""
+    logger = logging.getLogger("actorflow")
+    level = logger.level
+    if wanted:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _item(root: str, number: int, path: str, deps: Deps) -> dict[str, Any]:
     item = {"root": root, "path": path}
     if deps.crashes is not None and path in deps.crashes.tokenise:
-        item["fuse"] = os.path.join(deps.crashes.folder, path.replace(os.sep, "+"))
+        item["fuse"] = os.path.join(deps.crashes.folder, str(number))
     return item

@@ -121,6 +121,7 @@ def _slowest(tally: Tally) -> RenderableType:
 
 
 def _end_of(path: str) -> str:
+    path = one_line(path)
     return path if len(path) <= PATH_WIDTH else f"…{path[1 - PATH_WIDTH :]}"
 
 
@@ -152,7 +153,7 @@ def _kinds(report: Report) -> Iterable[Text]:
 
 
 def _path(letter: DeadLetter) -> str:
-    return str(letter.body["path"])
+    return one_line(letter.body["path"])
 
 
 def _table(first: str, *others: str) -> Table:
