@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
@@ -98,12 +98,10 @@ class _Drive:
     async def main(self) -> Outcome:
         watchers = [] if self._dead is None else [self._dead]
         run = self._flow.open(sink=_Opened(self._sink), observers=watchers, **self._options)
-        error = None
         with trio.open_signal_receiver(*SIGNALS) as signals:
             async with _nursery() as nursery:
                 nursery.start_soon(self._listen, signals, nursery)
-                if await self._open():
-                    error = await self._work(run, nursery)
+                error = await self._with_dead_letters(run, nursery)
                 nursery.cancel_scope.cancel()
         return Outcome(
             report=run.report,
@@ -112,19 +110,25 @@ class _Drive:
             interrupted=self._interrupted,
         )
 
-    async def _open(self) -> bool:
-        """Open what is written to; `False` if a signal came while that took its time."""
-        with self._opening:
-            if self._dead is not None:
-                await self._dead.open()
-            await self._sink.open()
-        return not self._opening.cancelled_caught
+    async def _with_dead_letters(
+        self, run: Run[Any, Any], nursery: trio.Nursery
+    ) -> Exception | None:
+        """The run and the file beside it; answers what went wrong first, if anything did."""
+        if self._dead is None:
+            return await self._work(run, nursery)
+        if not await self._opened(self._dead.open):
+            return None
+        nursery.start_soon(self._dead.write_all)
+        try:
+            error = await self._work(run, nursery)
+        finally:
+            failed = await self._dead.aclose()
+        return error or failed
 
     async def _work(self, run: Run[Any, Any], nursery: trio.Nursery) -> Exception | None:
         """Feed the run and wait for its end; answers why it failed, if it did."""
-        if self._dead is not None:
-            nursery.start_soon(self._dead.write_all)
-        error: Exception | None = None
+        if not await self._opened(self._sink.open):
+            return None
         try:
             async with run:
                 self._run = run
@@ -132,12 +136,15 @@ class _Drive:
                 if self._ask is Ask.NOTHING:
                     await run.feed_from(self._source)
                 await run.finish()
-        except Exception as raised:
-            error = _innermost(raised)
-        if self._dead is not None:
-            failed = await self._dead.aclose()
-            error = error or failed
-        return error
+        except Exception as error:
+            return _innermost(error)
+        return None
+
+    async def _opened(self, opening: Callable[[], Awaitable[None]]) -> bool:
+        """Open a file; `False` if a signal comes meanwhile: a named pipe opens when it is read."""
+        with trio.CancelScope() as self._opening:
+            await opening()
+        return not self._opening.cancelled_caught
 
     async def _listen(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         async for number in signals:

@@ -96,18 +96,20 @@ class Feeder:
     async def _feed(self, source: Any, feeding: _Feeding) -> bool:
         in_hand, pulled, total = feeding.in_hand, 0, getattr(source, "total", None)
         while not self._stopped:
-            if pulled == total and feeding.room() <= 0:
+            if pulled == total and (self._rate is not None or feeding.room() <= 0):
                 return True  # Its end is known; who feeds need not wait to hear of it.
             most = await self._room(feeding)
             if self._rate is not None:
-                most = 1
                 await self._wait_for_rate()
-            entries = await source.pull(most)
+            entries = await source.pull(most if self._rate is None else 1)
             if not entries:
                 return True
             in_hand.extend(entries)
             pulled += len(entries)
             while in_hand:
+                if self._rate is not None:
+                    await self._wait_for_rate()
+                    self._rate.take(self._ledger.kernel.now(), None)
                 room = feeding.room()
                 if room <= 0:
                     room = await self._room(feeding, promised=True)
@@ -140,14 +142,9 @@ class Feeder:
                     return room
 
     async def _wait_for_rate(self) -> None:
-        """Wait until the flow's rate limits admit one more item, and take it."""
-        now = self._ledger.kernel.now
-        while True:
-            answer = self._rate.ready(now(), None)
-            if not isinstance(answer, Wait):
-                break
+        """Wait until the flow's rate limits admit one more item."""
+        while isinstance(answer := self._rate.ready(self._ledger.kernel.now(), None), Wait):
             await trio.sleep(answer.seconds or 0.0)
-        self._rate.take(now(), None)
 
 
 class _Feeding:

@@ -31,7 +31,7 @@ from actorflow.flows.watching import run_stats, show_progress, worker_states
 from actorflow.flows.writing import Writer
 from actorflow.graph.plan import Plan as FlowPlan
 from actorflow.policies.supervision import ChildSpec
-from actorflow.runtime.cell import turn_here
+from actorflow.runtime.cell import CURRENT, turn_here
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.ports import real_ports
@@ -437,5 +437,6 @@ class Run(Generic[In, Out]):
             raise NotRunningError(f"run {self.run_id} has ended; open another one")
 
     def _refuse_inside(self, verb: str, instead: str) -> None:
-        if turn_here() is not None:
+        cell = CURRENT.get()
+        if cell is not None and cell.kernel is self._kernel and turn_here() is not None:
             raise InsideTurn(verb, instead)

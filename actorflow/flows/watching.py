@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import trio
@@ -76,20 +76,25 @@ def _worker_state(cell: Any) -> WorkerState:
     return WorkerState(name=cell.path, state=state, item=item, incarnation=cell.incarnation)
 
 
+@trio.lowlevel.enable_ki_protection
 async def show_progress(run: Any, display: Any) -> None:
     """Keep *display* up to date until the run is over; one that fails is left alone."""
     show = display.on_start
     try:
-        while True:
-            show(run.stats())
+        while _shown(show, run.stats()):
             show = display.on_update
             with trio.move_on_after(REFRESH_SECONDS):
                 await run.over.wait()
                 break
-    except Exception:
-        logger.exception("the progress display failed and is left alone")
     finally:
-        try:
-            display.on_finish(run.stats())
-        except Exception:
-            logger.exception("the progress display failed at the end")
+        _shown(display.on_finish, run.stats())
+
+
+def _shown(show: Callable[[RunStats], None], stats: RunStats) -> bool:
+    """Whether the display took *stats*; whatever it raises is no affair of the run."""
+    try:
+        show(stats)
+    except BaseException:
+        logger.exception("the progress display failed and is left alone")
+        return False
+    return True

@@ -79,6 +79,8 @@ async def _lap(cell: Cell) -> Ending | None:
         resumed, swift = None, True
         left -= 1
         if kind == NOTHING:
+            if cell.alert:
+                continue  # The turn that was resumed is done; now the flags are looked at.
             lease = next_lease(cell)
             if lease is None:
                 await cell.park()

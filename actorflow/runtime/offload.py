@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -145,11 +146,21 @@ async def _processes(kernel: Kernel) -> Any:
 
 async def _host_processes(task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
     trio_parallel = _load_trio_parallel()
-    async with trio_parallel.open_worker_context(
-        idle_timeout=PROCESS_IDLE_SECONDS, grace_period=1.0
-    ) as context:
-        task_status.started(context)
-        await trio.sleep_forever()
+    try:
+        async with trio_parallel.open_worker_context(
+            idle_timeout=PROCESS_IDLE_SECONDS, grace_period=1.0, init=_leave_signals_to_the_parent
+        ) as context:
+            task_status.started(context)
+            await trio.sleep_forever()
+    except* trio_parallel.BrokenWorkerError:
+        # A worker that somebody killed while it was idle, or that was slow to leave.
+        logger.warning("a worker process was gone, or had to be killed, at the end")
+
+
+def _leave_signals_to_the_parent() -> None:
+    """In a worker process: a signal to the whole group must not end it before its turn has."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _load_trio_parallel() -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from actorflow.errors import DeadlineExceeded, MailboxFull, MessageFailed, WorkerDied
-from actorflow.policies.decision import Escalate, Quarantine, Restart, Stop
+from actorflow.policies.decision import Escalate, Quarantine, Redeliver, Restart, Stop
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.commit import commit_failure, commit_value
 from actorflow.runtime.effects import Effects
@@ -59,12 +59,16 @@ def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
     kernel = cell.kernel
     age = kernel.now() - envelope.since if cell.mailbox.dated else 0.0
     try:
-        return cell.chain.decide(
+        decision = cell.chain.decide(
             envelope.attempt, error, crashed=crashed, age=age, draw=kernel.ports.draw()
         )
     except BaseException as mistake:  # A decider or backoff of the user's own.
         kernel.report(cell.path, "a policy failed to decide", mistake)
         return Quarantine("failed")
+    late = isinstance(decision, Redeliver) and envelope.deadline is not None
+    if late and kernel.now() + decision.delay >= envelope.deadline:
+        return Quarantine("expired")  # The message's own deadline, which no chain knows.
+    return decision
 
 
 def targets_of(cell: Cell) -> list[Mailbox]:

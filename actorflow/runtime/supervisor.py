@@ -279,8 +279,8 @@ class SupervisorCell:
         elif ending.kind == "stopped" or not restart_wanted(
             child.spec.restart, ending.kind == "normal"
         ):
-            if ending.kind == "crash" and ending.error is not None:
-                self.kernel.report(node.path, "crashed", ending.error)
+            if ending.kind == "crash":
+                logger.warning("%s: ends after %r", node.path, ending.error)
             self._bury(child, ending)
             self._maybe_shut_down(child)
         else:

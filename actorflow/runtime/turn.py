@@ -106,7 +106,7 @@ class Turn:
     def cancelled(self) -> bool:
         """Whether this turn has been cancelled; for handlers that run in threads."""
         cell = self._cell
-        return cell is None or cell.killed or cell.timed_out
+        return cell is None or cell.killed or cell.timed_out or cell.stuck is not None
 
     def idempotency_key(self, name: str) -> str:
         """A key for an effect outside: the same on every attempt of this message here."""

@@ -121,13 +121,15 @@ class StageCell(SupervisorCell):
         """Have *workers* workers from now on; surplus ones end after their turn."""
         if type(workers) is not int or workers < 1:
             raise ConfigurationError(f"stage {self.stage.name!r}.workers", workers, "1 or more")
-        staying = sorted(int(each) for each, child in self.children.items() if not child.leaving)
+        alive = {
+            int(cell.id): self.children[cell.id] for cell in self.each_worker(lambda cell: cell)
+        }
+        staying = sorted(number for number, child in alive.items() if not child.leaving)
         for number in staying[workers:]:
-            child = self.children[str(number)]
-            child.leaving = True
-            self.release(child.node)
+            alive[number].leaving = True
+            self.release(alive[number].node)
         # One that still ends its turn keeps its number until then.
-        free = (number for number in itertools.count(1) if str(number) not in self.children)
+        free = (number for number in itertools.count(1) if number not in alive)
         for number in itertools.islice(free, max(0, workers - len(staying))):
             spec = _worker_spec(number)
             self.adopt(spec, self._make_worker(self, spec))
@@ -147,7 +149,8 @@ class StageCell(SupervisorCell):
 
     def each_worker(self, look: Callable[[Cell], Any]) -> list[Any]:
         """What *look* says of each worker there is."""
-        return [look(child.node) for child in self.children.values() if child.node is not None]
+        nodes = [child.node for child in self.children.values()]
+        return [look(node) for node in nodes if node is not None and node.ended is None]
 
 
 def _with_turn(cell: Cell, call: Callable[[Any, Turn], Any], body: Any) -> Any:

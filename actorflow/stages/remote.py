@@ -60,7 +60,7 @@ def pack(body: Any) -> bytes:
 
 
 def perform(address: bytes, how: str, load: bytes) -> bytes:
-    """In the worker process: call the handler and pack what it returns.
+    """In the worker process: call the handler and pack what it returns or raises.
 
     Args:
         address: From `address_of`.
@@ -69,12 +69,10 @@ def perform(address: bytes, how: str, load: bytes) -> bytes:
         load: From `pack`.
 
     Raises:
-        EncodeError: What the handler returned or raised cannot be pickled.
-        BaseException: What the handler raised.
+        EncodeError: What the handler returned cannot be pickled.
     """
     fn = _handler(address)
     body = pickle.loads(load)
-    failure: BaseException | None = None
     try:
         value = spread_over(fn, body, {}) if how.startswith("spread") else fn(body)
         if inspect.isawaitable(value):
@@ -82,10 +80,10 @@ def perform(address: bytes, how: str, load: bytes) -> bytes:
         if how.endswith("values"):
             value = list(value)
     except BaseException as error:
-        failure = _sendable(error)
-    if failure is not None:
-        raise failure  # Outside of the except clause, which would chain what cannot be sent.
-    return _dumps(value, "what the handler returned")
+        # Packed here: what rebuilds errors for the pool forgets the text of some.
+        trace = "".join(traceback.format_exception(error))
+        return pickle.dumps((False, pickle.dumps(_sendable(error)), trace))
+    return pickle.dumps((True, _dumps(value, "what the handler returned"), ""))
 
 
 def result_of(packed: bytes) -> Any:
@@ -93,11 +91,17 @@ def result_of(packed: bytes) -> Any:
 
     Raises:
         DecodeError: It can be pickled, but not be made from that again.
+        BaseException: What the handler raised, its traceback there as a note.
     """
     try:
-        return pickle.loads(packed)
+        returned, load, trace = pickle.loads(packed)
+        value = pickle.loads(load)
     except Exception as error:
         raise DecodeError(f"what the handler returned cannot be unpickled: {error!r}") from error
+    if not returned:
+        value.add_note(f"in a worker process:\n{trace}")
+        raise value
+    return value
 
 
 def spread_over(fn: Callable[..., Any], body: Any, extra: dict[str, Any]) -> Any:

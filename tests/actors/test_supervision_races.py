@@ -356,7 +356,7 @@ async def test_a_crash_that_ends_an_actor_is_logged_with_its_error(
         await ref.tell("crash")
         await ref.stopped()
 
-    assert "/s/a: crashed: Crash('a')" in caplog.text
+    assert "/s/a: ends after Crash('a')" in caplog.text
 
 
 async def test_a_spawned_child_that_cannot_start_is_logged_and_its_watcher_told(
@@ -397,7 +397,9 @@ async def test_a_policy_that_escalates_right_below_the_system_ends_its_actor_alo
         await ref.stopped()
 
         assert await neighbour.ask("alive") == "alive"
-    assert isinstance(ref.cell.ended.error, OSError)
+    ended = ref.cell.ended
+    assert ended is not None
+    assert isinstance(ended.error, OSError)
 
 
 async def test_a_children_crash_loop_does_not_flood_the_log(

@@ -56,7 +56,7 @@ class SlowToOpen(ListSink[Any]):
 
     async def open(self) -> None:
         signal_self(self.number)
-        await trio.sleep_forever()
+        await trio.sleep(10)
 
 
 def test_values_and_counts_are_those_of_the_run() -> None:
@@ -112,7 +112,7 @@ def test_sigterm_reads_no_more_of_an_endless_input() -> None:
 def test_ctrl_c_comes_before_all_other_reasons() -> None:
     async def interrupt(number: int) -> int:
         signal_self(signal.SIGINT)
-        await trio.sleep_forever()
+        await trio.sleep(10)
         return number
 
     outcome = run(Pipeline([odd, interrupt]), [2, 1])

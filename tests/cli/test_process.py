@@ -164,8 +164,9 @@ def test_a_module_of_the_current_directory_is_found_by_worker_processes(
         folder,
         "import os\n"
         "from actorflow import Pipeline, stage\n"
+        "@stage(runs_in='process')\n"
         "def square(number): return [number * number, os.getpid()]\n"
-        "flow = Pipeline([stage(square, runs_in='process')])\n",
+        "flow = Pipeline([square])\n",
         "squares",
     )
     with child(folder, "run", "squares:flow", script=script if console_script else None) as run:

@@ -43,7 +43,7 @@ async def halt(number):
 @stage
 async def signalled(number):
     os.kill(os.getpid(), signal.SIGTERM)
-    await trio.sleep_forever()
+    await trio.sleep(10)
 
 numbers = Pipeline([add_one], name="numbers")
 words = Pipeline([shout], name="words")
@@ -270,6 +270,10 @@ def bad_value(option: str, text: str) -> str:
         (["--input", "nope"], "actorflow: cannot read nope: No such file or directory"),
         (["--input", "."], "actorflow: cannot read .: Is a directory"),
         (["--output", "no/out"], "actorflow: cannot write no/out: No such file or directory"),
+        (
+            ["--dead", "dead.jsonl", "--output", "no/out"],
+            "actorflow: cannot write no/out: No such file or directory",
+        ),
         (["--dead", "no/dead"], "actorflow: cannot write no/dead: No such file or directory"),
         (["--dead", "-"], "actorflow: --dead needs the name of a file, not -"),
         (

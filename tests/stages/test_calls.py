@@ -258,20 +258,22 @@ async def test_metadata_noted_before_a_yield_goes_with_that_piece() -> None:
 
 
 async def test_verbs_for_the_outside_are_refused_inside_a_turn() -> None:
-    async with pipeline([lambda value: value]).open() as other:
+    async def nest(value: int, ctx: Turn) -> str:
+        with pytest.raises(InsideTurn, match=r"run\.feed\(\) inside a turn") as caught:
+            await run.feed([1])
+        with pytest.raises(InsideTurn):
+            await run.finish()
+        with pytest.raises(InsideTurn):
+            await run.stop()
+        with pytest.raises(InsideTurn):
+            await run.drain(1)
+        return str(caught.value)
 
-        async def nest(value: int, ctx: Turn) -> str:
-            with pytest.raises(InsideTurn, match=r"run\.feed\(\) inside a turn") as caught:
-                await other.feed([1])
-            with pytest.raises(InsideTurn):
-                await other.finish()
-            with pytest.raises(InsideTurn):
-                await other.stop()
-            with pytest.raises(InsideTurn):
-                await other.drain(1)
-            return str(caught.value)
+    async with pipeline([nest]).open() as run:
+        results = run.results()
+        await run.feed([1])
 
-        assert "use ctx." in await pipeline([nest]).invoke(1)
+        assert "use ctx." in (await anext(results)).value
 
 
 # unpack and skip_if -------------------------------------------------------------------

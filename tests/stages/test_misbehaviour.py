@@ -1,4 +1,4 @@
-"""Handlers that do what no handler should: the item pays, the worker comes back, the run goes on."""
+"""Handlers that do what none should: the item pays, the worker comes back, the run goes on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorflow import Fixed, Pipeline, Retry, StrayCancelled, Turn, TurnTimeout, stage
+from actorflow.core.events import ThreadStuck
 from actorflow.runtime.kernel import Kernel
 from tests.flows.flowing import Boom, counted, increment, nothing_left, outcomes, pipeline
 
@@ -30,7 +32,7 @@ async def stray() -> trio.Cancelled:
     with trio.CancelScope() as scope:
         scope.cancel()
         try:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         except trio.Cancelled as error:
             return error
     raise AssertionError
@@ -67,6 +69,7 @@ async def test_whatever_a_handler_raises_its_item_fails_and_the_run_goes_on(
         results = run.results()
         await run.feed(range(9))
         found = [await anext(results) for _ in range(9)]
+        await wait_all_tasks_blocked()
         incarnations = sum(worker.incarnation for worker in run.workers()) - 3
         report = await run.finish()
 
@@ -258,6 +261,12 @@ async def test_a_stuck_thread_is_shown_keeps_its_worker_and_is_not_doubled() -> 
     release = threading.Event()
     running: list[int] = []
     most = 0
+    stuck_now = trio.Event()
+
+    class Ear:
+        def on_event(self, event: object) -> None:
+            if isinstance(event, ThreadStuck):
+                stuck_now.set()
 
     def stuck_once(value: int, ctx: Turn) -> int:
         nonlocal most
@@ -270,12 +279,11 @@ async def test_a_stuck_thread_is_shown_keeps_its_worker_and_is_not_doubled() -> 
 
     again = [Retry(2, backoff=Fixed(0))]
     flow = pipeline([stage(stuck_once, workers=2, timeout=0.05, policies=again)])
-    async with flow.open() as run:
+    async with flow.open(observers=[Ear()]) as run:
         results = run.results()
         await run.feed(range(4))
         others = [await anext(results) for _ in range(3)]
-        while "stuck" not in {worker.state for worker in run.workers()}:
-            await trio.sleep(0.01)
+        await stuck_now.wait()
         (stuck,) = [worker for worker in run.workers() if worker.state == "stuck"]
         release.set()
         last = await anext(results)
