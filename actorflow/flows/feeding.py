@@ -143,7 +143,10 @@ class Feeder:
 
     async def _wait_for_rate(self) -> None:
         """Wait until the flow's rate limits admit one more item."""
-        while isinstance(answer := self._rate.ready(self._ledger.kernel.now(), None), Wait):
+        while True:
+            answer = self._rate.ready(self._ledger.kernel.now(), None)
+            if not isinstance(answer, Wait):
+                return
             await trio.sleep(answer.seconds or 0.0)
 
 

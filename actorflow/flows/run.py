@@ -183,7 +183,7 @@ class Run(Generic[In, Out]):
         self._end_turns()
 
     def _end_turns(self) -> None:
-        """Nothing is read and no turn begins from this moment on; those in progress are cancelled."""
+        """Nothing is read and no turn begins any more; those in progress are cancelled."""
         self._feeder.cancel()
         for cell in self.stages.values():
             cell.mailbox.paused, cell.mailbox.quiet = True, False

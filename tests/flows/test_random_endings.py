@@ -142,17 +142,19 @@ class Stagehand:
     def declare(self) -> Stage[Any, Any]:
         setting = self.setting
         fn: Callable[..., Any] = self.many if self.habit.kind == "many" else self.one
-        return stage(
+        make: Any = stage  # Its overloads want literals.
+        declared: Stage[Any, Any] = make(
             fn,
             name=self.name,
             workers=setting.workers,
             capacity=setting.capacity,
-            overflow=setting.overflow,  # type: ignore[arg-type]
+            overflow=setting.overflow,
             key=self.key if setting.keyed else None,
             timeout=setting.timeout,
             max_waiting=setting.max_waiting,
             policies=setting.policies,
         )
+        return declared
 
     def key(self, piece: Piece) -> int:
         return sum(piece) % 3

@@ -314,6 +314,57 @@ async def test_a_turn_that_sends_to_a_full_mailbox_that_fails_is_failed_and_its_
     assert isinstance(system.dead_letters()[0].error, MailboxFull)
 
 
+async def test_a_turn_that_waits_for_two_mailboxes_holds_no_place_in_one_of_them() -> None:
+    async with ActorSystem("s") as system, trio.open_nursery() as nursery:
+        gates = [trio.Event(), trio.Event()]
+        actors = [Holds(gate=gate) for gate in gates]
+        targets = [await system.spawn(actor, capacity=1) for actor in actors]
+        for target in targets:
+            await target.tell("leased")
+            await wait_all_tasks_blocked()
+            await target.tell("waits")
+
+        async def send(message: Any, ctx: Turn) -> None:
+            for target in targets:
+                ctx.tell(target, "from the turn")
+
+        sender = await system.spawn(Does(do=send))
+        await sender.tell("go")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(targets[0].tell, "from outside")
+        await wait_all_tasks_blocked()
+        gates[0].set()
+        await wait_all_tasks_blocked()
+
+        assert actors[0].kept == ["leased", "waits", "from outside"]
+        gates[1].set()
+        await wait_all_tasks_blocked()
+        assert actors[0].kept[3:] == actors[1].kept[2:] == ["from the turn"]
+
+
+async def test_a_turn_that_waits_for_two_mailboxes_goes_ahead_after_a_second() -> None:
+    async with ActorSystem("s") as system:
+        actors = [Holds(gate=trio.Event()) for _ in range(2)]
+        targets = [await system.spawn(actor, capacity=1) for actor in actors]
+        for target in targets:
+            await target.tell("leased")
+            await wait_all_tasks_blocked()
+            await target.tell("waits")
+
+        async def send(message: Any, ctx: Turn) -> None:
+            for target in targets:
+                ctx.tell(target, "from the turn")
+
+        sender = await system.spawn(Does(do=send))
+        began = trio.current_time()
+        await sender.ask("go")
+
+        assert trio.current_time() == began + 1
+        assert system.stats()["mailbox_spilled"] == 2
+        for actor in actors:
+            actor.gate.set()
+
+
 # Rendezvous --------------------------------------------------------------------------------
 
 

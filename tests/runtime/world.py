@@ -201,6 +201,9 @@ class Books(trio.abc.Instrument):
                     f"{cell}: {mailbox.accepted} accepted, {mailbox.acked} acked, "
                     f"{mailbox.failed} failed, {here} here"
                 )
+            redelivered = sum(each.attempt > 0 for each in mailbox.queue)
+            if not mailbox.closed and mailbox.limit != mailbox.capacity + redelivered:
+                self.problem(f"{cell}: room for {mailbox.limit}, {redelivered} redelivered")
         if places != self.kernel.held:
             self.problem(f"{self.kernel.held} held, {places} found")
 
@@ -255,6 +258,9 @@ async def _play(story: Story, books: Books) -> None:
         story.seconds = trio.current_time() - began
         story.letters = system.dead_letters()
         story.spilled = system.stats()["mailbox_spilled"]
+        reserved = sum(ref.cell.mailbox.reserved for ref in refs)
+        if reserved:
+            story.problems.append(f"{reserved} places promised to nobody")
         if system.stats()["held"] or system.stats()["actors"]:
             story.problems.append(f"left at the end: {dict(system.stats())}")
     if patience.cancelled_caught:
