@@ -5,6 +5,7 @@ from __future__ import annotations
 from actorflow.core.events import ActorEnded
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.effects import deliver_down, unstash
+from actorflow.runtime.offload import leave_behind
 from actorflow.runtime.timers import stop_timers
 
 __all__ = ["finish", "prepare_restart"]
@@ -26,6 +27,8 @@ def finish(cell: Cell, ending: Ending) -> None:
     if cell.alarm is not None:
         kernel.heap.settle(cell.alarm)
         cell.alarm = None
+    if cell.stuck:
+        leave_behind(cell)
     for watcher in cell.watchers or ():
         deliver_down(watcher, cell)
     cell.watchers = None
@@ -41,4 +44,4 @@ def prepare_restart(cell: Cell) -> None:
     unstash(cell)
     cell.incarnation += 1
     cell.alert = cell.killed = cell.stopping = cell.timed_out = False
-    cell.stop_by = cell.pending = cell.stuck = None
+    cell.stop_by = cell.pending = None

@@ -27,6 +27,7 @@ from actorflow.runtime.burst import (
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.drive import classify, drive
 from actorflow.runtime.lease import Again, give_back, next_lease
+from actorflow.runtime.offload import wait_for_stuck
 from actorflow.runtime.settle import settle
 
 __all__ = ["laps"]
@@ -37,6 +38,8 @@ async def laps(cell: Cell) -> Ending | None:
     while True:
         ending = None
         with trio.CancelScope() as cell.scope:
+            if cell.stuck and cell.lease is None:
+                await wait_for_stuck(cell)  # Of an incarnation that was killed.
             ending = await _lap(cell)
         cell.scope = None
         if cell.killed:

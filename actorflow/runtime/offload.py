@@ -21,7 +21,7 @@ from actorflow.errors import MissingExtra, WorkerDied
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.kernel import Kernel
 
-__all__ = ["StuckThread", "in_process", "in_thread", "wait_for_stuck"]
+__all__ = ["StuckThread", "in_process", "in_thread", "leave_behind", "wait_for_stuck"]
 
 logger = logging.getLogger("actorflow")
 
@@ -59,7 +59,7 @@ class StuckThread:
 
     def show(self, kernel: Kernel) -> None:
         """Count it as stuck until it has ended, whoever still waits for it."""
-        if not self.ended.is_set():
+        if self._shown is None and not self.ended.is_set():
             self._shown = kernel
             kernel.counters["stuck_threads"] += 1
 
@@ -98,16 +98,23 @@ async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: boo
 
 
 async def wait_for_stuck(cell: Cell) -> None:
-    """Show the threads that outlived their turn and wait until they have ended."""
+    """Show the threads that outlived their turn, or incarnation, and wait for their ends."""
     kernel = cell.kernel
-    assert cell.lease is not None
     for job in cell.stuck:
         job.show(kernel)
-        kernel.emit(ThreadStuck(cell.path, message_id(cell.lease)))
-    logger.warning("%s: a thread runs on after its timeout; its worker waits for it", cell.path)
+        if cell.lease is not None:
+            kernel.emit(ThreadStuck(cell.path, message_id(cell.lease)))
+    logger.warning("%s: a thread runs on after its turn; its worker waits for it", cell.path)
     for job in cell.stuck:
         await job.ended.wait()
     cell.stuck = None
+
+
+def leave_behind(cell: Cell) -> None:
+    """The actor has ended for good: show the threads that outlive it."""
+    for job in cell.stuck:
+        job.show(cell.kernel)
+    logger.warning("%s: a thread runs on after the end of its actor; it is left behind", cell.path)
 
 
 async def in_process(cell: Cell, fn: Callable[..., Any], *args: Any) -> Any:

@@ -46,7 +46,7 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
         return Ending("crash", error, in_turn=True, escalates=True)
     if crashed:
         return Ending("crash", error, in_turn=True)
-    return Ending("normal") if isinstance(decision, Stop) else None
+    return Ending("stopped") if isinstance(decision, Stop) else None
 
 
 def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
@@ -79,7 +79,9 @@ def targets_of(cell: Cell) -> list[Mailbox]:
         targets.append(cell.target)
     if effects is not None:
         for target, _, delay in effects.sends:
-            if target is not cell and delay <= 0 and target.mailbox not in targets:
+            if target is cell or delay > 0 or target in effects.newborn:
+                continue  # A newborn begins to read only after this commit.
+            if target.mailbox not in targets:
                 targets.append(target.mailbox)
     return targets
 

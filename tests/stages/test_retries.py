@@ -244,3 +244,18 @@ async def test_the_flows_retry_is_for_stages_that_name_none() -> None:
             await pipeline([failing(name, **given)], policies=default).invoke(1)
 
     assert tries == {"own": 2, "none": 4, "other": 4}
+
+
+async def test_redelivered_messages_leave_a_mailbox_as_small_as_it_was(
+    autojump_clock: MockClock,
+) -> None:
+    again = [Retry(2, backoff=Fixed(0))]
+    async with pipeline([stage(first_time_fails, capacity=2, policies=again)]).open() as run:
+        await run.feed(range(50))
+        await wait_all_tasks_blocked()
+        await run.pause("first_time_fails")
+        run.start_feeding(range(50))
+        await wait_all_tasks_blocked()
+
+        assert run.stats().stages["first_time_fails"].pending == 2
+        await run.stop()
