@@ -3,10 +3,12 @@
     round 1: ours, peer, peer      round 2: peer, peer, ours      ...
 
 One side after the other within a round, so that what the machine does meanwhile
-hits all alike; every other round runs backwards, so that a drift cancels out. A
-ratio is taken within each round, and the median of the rounds' ratios is the one
-that counts. Of the rates themselves the best round counts, as noise can only hurt;
-of a memory or a share of the processor the worst one, as it is a bound.
+hits all alike; every other round runs backwards, so that a drift cancels out.
+
+Beside a peer, medians count: a ratio is taken within each round, and the one in the
+middle is printed, with the figures in the middle of each side. Alone, against a target
+of its own, a rate is that of the best round, as noise can only hurt it, and a memory
+or a share of the processor that of the worst, as it is a bound.
 """
 
 from __future__ import annotations
@@ -50,17 +52,24 @@ class Answer:
     rounds: Mapping[str, list[Mapping[str, float]]]
     missing: tuple[Side, ...]
 
-    def value(self, side: str, figure: Figure) -> float | None:
-        """The round of *side* that counts, or `None` if it has no such figure."""
-        found = [each[figure.key] for each in self.rounds.get(side, []) if figure.key in each]
-        if not found:
-            return None
-        return max(found)  # Of a rate the best round, of a bound the worst.
+    def extreme(self, side: str, figure: Figure) -> float | None:
+        """Of a rate the best round of *side*, of a bound the worst; `None` if it has none."""
+        return max(self._all(side, figure), default=None)
+
+    def middle(self, side: str, figure: Figure) -> float | None:
+        """The round in the middle, or `None` if *side* has no such figure."""
+        found = self._all(side, figure)
+        return statistics.median(found) if found else None
+
+    def _all(self, side: str, figure: Figure) -> list[float]:
+        return [each[figure.key] for each in self.rounds.get(side, []) if figure.key in each]
 
     def ratio(self, peer: str, figure: Figure) -> float | None:
         """How many times *peer* ours is: the median of the rounds' own ratios."""
         pairs = zip(self.rounds[self.question.ours.name], self.rounds.get(peer, []), strict=False)
-        found = [ours[figure.key] / theirs[figure.key] for ours, theirs in pairs]
+        found = [
+            ours[figure.key] / theirs[figure.key] for ours, theirs in pairs if theirs[figure.key]
+        ]
         return statistics.median(found) if found else None
 
 

@@ -3,7 +3,8 @@
     question | ours | against | theirs | ratio | must reach | reach for | met
 
 A line per figure and peer, and one for the figure itself where that has a target of
-its own. *met* says how far ours got: "no", "must", or "reach".
+its own. Which round a line shows is said in `benchmarks.measure`. *met* says how far
+ours got: "no", "must", or "reach".
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class Row:
         title: What the figure is.
         unit: Of the figure.
         least: Whether less is better.
-        ours: Our figure.
+        ours: Our figure: beside a peer the middle round, alone the best, or the worst of a bound.
         peer: Whom against; `None`: the figure stands alone.
-        theirs: The peer's figure; `None` if it is not installed.
+        theirs: The peer's, in its middle round; `None` if it is not installed.
         ratio: How many times the peer's ours is.
         must: The bound that counts: on the ratio if there is a peer, else on the figure.
         reach: The one we would like.
@@ -61,22 +62,24 @@ def rows_of(answer: Answer) -> list[Row]:
     """The lines that *answer* fills."""
     found = []
     for figure in answer.question.figures:
-        ours = answer.value(answer.question.ours.name, figure)
+        ours = answer.extreme(answer.question.ours.name, figure)
         if ours is None:
             continue
         own = figure.target(None)
-        peers = [_against(answer, figure, ours, peer.name) for peer in answer.question.peers]
+        peers = [_against(answer, figure, peer.name) for peer in answer.question.peers]
         if own is not None or not any(peers):
             found.append(_row(answer, figure, ours, own, measured=ours))
         found += [each for each in peers if each is not None]
     return found
 
 
-def _against(answer: Answer, figure: Figure, ours: float, peer: str) -> Row | None:
-    theirs, target = answer.value(peer, figure), figure.target(peer)
+def _against(answer: Answer, figure: Figure, peer: str) -> Row | None:
+    theirs, target = answer.middle(peer, figure), figure.target(peer)
     missing = any(each.name == peer for each in answer.missing)
     if theirs is None and not (missing and figure is answer.question.figures[0]):
         return None  # It has no such figure; one that is missing is named once.
+    ours = answer.middle(answer.question.ours.name, figure)
+    assert ours is not None
     ratio = None if theirs is None else answer.ratio(peer, figure)
     row = _row(answer, figure, ours, target, measured=ratio)
     return attrs.evolve(row, peer=peer, theirs=theirs, ratio=ratio)
@@ -129,14 +132,13 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 def _cells(rows: Iterable[Row]) -> list[tuple[str, ...]]:
-    """The lines as text; what a line shares with the one above it is left out."""
+    """The lines as text; a title that a line shares with the one above it is left out."""
     found: list[tuple[str, ...]] = []
     before = ""
     for row in rows:
-        title = f"{row.title}" if row.title != before else ""
-        ours = f"{amount(row.ours)} {row.unit}" if title else ""
+        title = row.title if row.title != before else ""
         before = row.title
-        found.append((title, ours, *_against_cells(row)))
+        found.append((title, f"{amount(row.ours)} {row.unit}", *_against_cells(row)))
     return found
 
 
@@ -144,9 +146,10 @@ def _against_cells(row: Row) -> tuple[str, ...]:
     bounds = tuple(_bound(row, each) for each in (row.must, row.reach))
     if row.peer is None:
         return "", "", "", *bounds, row.met
-    if row.theirs is None or row.ratio is None:
+    if row.theirs is None:
         return row.peer, "not installed", INSTALL, *bounds, row.met
-    return row.peer, amount(row.theirs), f"{row.ratio:.2f}x", *bounds, row.met
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"  # Of a peer that uses nothing.
+    return row.peer, amount(row.theirs), ratio, *bounds, row.met
 
 
 def _bound(row: Row, bound: float | None) -> str:

@@ -61,8 +61,9 @@ def jumping(main: Callable[[], Any], *, clock: Any = None, **options: Any) -> An
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Generator[None, object, object]:
-    faulthandler.dump_traceback_later(HARD_SECONDS, exit=True, file=_stderr[0])
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    seconds = HARD_SECONDS if item.get_closest_marker("slow") is None else 10 * HARD_SECONDS
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_stderr[0])
     try:
         return (yield)
     finally:

@@ -177,7 +177,7 @@ class Ledger:
         elif hook is not None:
             try:
                 hook(letter)
-            except Exception as error:
+            except BaseException as error:
                 self.kernel.report(f"/{self.kernel.name}", "on_failure", error)
         if self.dead_letters > self.max_dead:
             path = f"/{self.kernel.name}"
@@ -348,6 +348,8 @@ class Outlet(Mailbox):
     def put(self, envelope: Envelope, *, committed: bool = False) -> None:
         self.accepted += 1
         self.queue.append(envelope)
+        if self.writers:
+            self.room_made()  # What waits for an earlier item takes up no place.
 
 
 class _Out:

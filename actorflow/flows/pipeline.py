@@ -24,7 +24,7 @@ from actorflow.errors import StageError, shown
 from actorflow.flows.results import ItemResult, Report
 from actorflow.flows.run import Run
 from actorflow.flows.settings import run_settings
-from actorflow.flows.sources import Source
+from actorflow.flows.sources import Source, as_source
 from actorflow.flows.taps import ResultStream
 from actorflow.graph import render
 from actorflow.graph.pipeline import Node, compile_pipeline
@@ -121,8 +121,9 @@ class Pipeline(Generic[In, Out]):
             ActorFlowError: Why the run could not go on.
             Exception: What the source or the sink raised.
         """
-        async with self.open(**run_options) as run:
-            await run.feed_from(source)
+        given = as_source(source)
+        async with self.open(**_counted(given, run_options)) as run:
+            await run.feed_from(given)
             return await run.finish()
 
     def run_sync(
@@ -143,9 +144,10 @@ class Pipeline(Generic[In, Out]):
 
         The input is read as results are taken. Leaving early cancels the rest.
         """
-        async with self.open(**run_options) as run:
+        given = as_source(source)
+        async with self.open(**_counted(given, run_options)) as run:
             results = run.results()
-            run.start_feeding(source)
+            run.start_feeding(given)
             yield results
             if run.over.is_set() and not run.failed:
                 await run.finish()
@@ -274,6 +276,11 @@ _RUN_OPTIONS = tuple(
     for name, each in inspect.signature(run_settings).parameters.items()
     if each.kind is inspect.Parameter.KEYWORD_ONLY
 )
+
+
+def _counted(source: Source[Any], run_options: dict[str, Any]) -> dict[str, Any]:
+    """*run_options*, with the number of items if only the source knows it."""
+    return {"total": getattr(source, "total", None), **run_options}
 
 
 def _known(given: dict[str, Any]) -> None:

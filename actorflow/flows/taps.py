@@ -81,10 +81,10 @@ class Tap:
             return
         if result is not NO_RESULT:
             self._ready.append(result)
-        if self.ordered and ended and number == self._next:
+        if ended and self.ordered and number == self._next:
             self._next += 1
             self._release()
-        if self._ready:
+        if self._arrived is not None and self._ready:
             self._tell()
 
     def _release(self) -> None:

@@ -59,21 +59,26 @@ class RankedQueue:
     def popleft(self) -> Envelope:
         """Remove the head, which `[0]` showed."""
         level = self._next_level()
+        self._leases += 1
+        return self._remove(level)
+
+    def drop_oldest(self) -> Envelope:
+        """Remove what arrived first."""
+        return self._remove(self._oldest_level())
+
+    def _remove(self, level: int) -> Envelope:
         queue = self._queues[level]
         envelope = queue.popleft()
         if not queue:
             del self._queues[level]
             self._levels.remove(level)
-        self._leases += 1
         self._count -= 1
         return envelope
 
-    def drop_oldest(self) -> Envelope:
-        """Remove what arrived first."""
-        self._leases = self._leases // OLDEST_EVERY * OLDEST_EVERY + OLDEST_EVERY - 1
-        return self.popleft()
-
     def _next_level(self) -> int:
         if self._leases % OLDEST_EVERY == OLDEST_EVERY - 1:
-            return min(self._levels, key=lambda level: self._queues[level][0].rank)
+            return self._oldest_level()
         return self._levels[0]
+
+    def _oldest_level(self) -> int:
+        return min(self._levels, key=lambda level: self._queues[level][0].rank)

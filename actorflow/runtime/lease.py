@@ -8,6 +8,7 @@ lease, `None` (nothing now; a wake-up is arranged where one is needed), or `AGAI
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from actorflow.errors import CircuitOpenError, DeadlineExceeded
 from actorflow.policies.decision import Admit, Divert, Reject, Wait
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
-from actorflow.runtime.mailbox import Mailbox
+from actorflow.runtime.mailbox import MOMENT, Mailbox
 
 __all__ = ["AGAIN", "Again", "give_back", "next_lease"]
 
@@ -34,6 +35,8 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
     mailbox = cell.mailbox
     if mailbox.paused:
         return None
+    if mailbox.next_aside < math.inf and mailbox.next_aside <= cell.now() + MOMENT:
+        mailbox.wake_aside()  # Or this lease could overtake them.
     due = mailbox.due
     lane: Any = due
     if not due:
@@ -137,8 +140,7 @@ def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Any:
                 mailbox.reopen_in(seconds)
                 return None
             _take(mailbox, lane)
-            mailbox.redeliver(envelope, seconds, "head")
-            mailbox.retried -= 1
+            mailbox.step_aside(envelope, seconds)
             return AGAIN
         case Reject():
             _give_up(mailbox, lane, "rejected", CircuitOpenError(mailbox.path, answer.retry_in))

@@ -15,6 +15,7 @@ asking anybody: nothing due, nothing paused, no keys, no deadlines, no ranks to 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -29,10 +30,16 @@ from actorflow.runtime.due import Entry
 from actorflow.runtime.kernel import Kernel, Ledger
 from actorflow.runtime.lanes import RankedQueue
 
-__all__ = ["Mailbox", "Reader"]
+__all__ = ["MOMENT", "Mailbox", "Reader"]
 
 #: A user lane that has never held a message; an empty deque costs 700 bytes.
 EMPTY: Any = ()
+
+#: Seconds within which waits for a key count as ending together.
+MOMENT = 1e-6
+
+#: Marks the due entry of a message that stepped aside.
+ASIDE: Any = object()
 
 #: What a mailbox may hold in retries, stash and held-back messages, times its capacity.
 WAITING_PER_CAPACITY = 4
@@ -76,6 +83,7 @@ class Mailbox:
         "ledger",
         "limit",
         "max_waiting",
+        "next_aside",
         "overflow",
         "packs",
         "path",
@@ -122,6 +130,7 @@ class Mailbox:
         self.readers: list[Reader] = []
         self.writers: deque[_Writer] | None = None
         self.sleeping: dict[Envelope, Entry] | None = None
+        self.next_aside = math.inf
         self.key_of: Callable[[Any], Any] | None = None
         self.held_keys: dict[Any, deque[Envelope]] = {}
         self.reopening: Entry | None = None
@@ -315,6 +324,33 @@ class Mailbox:
         del self.sleeping[envelope]
         self.bring_back()
         self._readmit(envelope, position, front=False)
+
+    def step_aside(self, envelope: Envelope, seconds: float) -> None:
+        """Hold a message back that its key makes wait; others pass meanwhile."""
+        if self.sleeping is None:
+            self.sleeping = {}
+        self.set_aside()
+        # Less than a moment would be over at once, and the gate asked again at the same time.
+        when = self.kernel.now() + max(seconds, 2 * MOMENT)
+        self.sleeping[envelope] = self.kernel.heap.at(when, self.wake_aside, ASIDE)
+        self.next_aside = min(self.next_aside, when)
+
+    def wake_aside(self, _: Any = None) -> None:
+        """Bring back all who stepped aside and have waited long enough, in the order in which
+        they did. Waits that end together were worked out at different times: rounding decides
+        nothing here."""
+        until = self.kernel.now() + MOMENT
+        self.next_aside = math.inf
+        for envelope, entry in list((self.sleeping or {}).items()):
+            if entry[2] is not None and entry[3] is not ASIDE:
+                continue  # A retry.
+            if entry[0] > until:
+                self.next_aside = min(self.next_aside, entry[0])
+                continue
+            self.kernel.heap.settle(entry)
+            del self.sleeping[envelope]  # type: ignore[union-attr]
+            self.bring_back()
+            self.put_due(envelope)
 
     def _readmit(self, envelope: Envelope, position: str, *, front: bool) -> None:
         # The holder of a key never queues behind those that wait for it to give it up, and what

@@ -28,6 +28,10 @@ logger = logging.getLogger("actorflow")
 #: Threads of one actor or stage beyond its workers, for `ctx.to_thread` inside nurseries.
 THREADS_PER_MAILBOX = 64
 
+#: How long a thread may run on after its turn was cancelled and not yet count as stuck, in
+#: seconds: most are about to end.
+GRACE_SECONDS = 0.2
+
 #: How long an idle worker process is kept, in seconds.
 PROCESS_IDLE_SECONDS = 60.0
 
@@ -93,7 +97,10 @@ async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: boo
         return await trio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=job)
     except trio.Cancelled:
         if job.begun and not job.finished and not abandon:
-            cell.stuck = [*(cell.stuck or ()), job]
+            with trio.move_on_after(GRACE_SECONDS, shield=True):
+                await job.ended.wait()
+            if not job.finished:
+                cell.stuck = [*(cell.stuck or ()), job]
         raise
 
 

@@ -317,24 +317,29 @@ class SupervisorCell:
                 ActorRestarting(child.node.path, child.node.incarnation, ending.error, delay)
             )
         self.kernel.counters["restarts"] += 1
-        fleeting = [
-            each.spec.id for each in self.children.values() if each.spec.restart == "temporary"
-        ]
-        stops, starts = affected(self.plan.strategy, list(self.children), child.spec.id, fleeting)
-        for each in stops:
-            self._plan_stop(self.children[each])
+        temporary = [key for key, it in self.children.items() if it.spec.restart == "temporary"]
+        stops, starts = affected(self.plan.strategy, list(self.children), child.spec.id, temporary)
+        for other in map(self.children.__getitem__, stops):
+            if other.state is State.BACKOFF:  # It comes back with this group, not before.
+                self._forget_entry(other)
+                other.state = State.DOWN
+            self._plan_stop(other)
         group = [self.children[each] for each in starts]
         # Who was still to start, starts with the group: it may depend on this one.
         pending = [each for each in self._agenda if each[0] is Step.STOP or each[1] not in group]
         self._agenda = deque(pending)
         if delay > 0:
             child.state = State.BACKOFF
-            child.entry = self.kernel.heap.at(now + delay, self._backoff_over, group)
+            child.entry = self.kernel.heap.at(now + delay, self._backoff_over, (child, group))
         else:
             self._start_group(group)
 
-    def _backoff_over(self, group: list[Child]) -> None:
-        self._post(self._start_group, group)
+    def _backoff_over(self, wait: tuple[Child, list[Child]]) -> None:
+        self._post(self._on_backoff_over, *wait)
+
+    def _on_backoff_over(self, child: Child, group: list[Child]) -> None:
+        if child.entry is not None and child.entry[2] is None:  # Done, and not overtaken since.
+            self._start_group(group)
 
     def _start_group(self, group: Iterable[Child]) -> None:
         if self._ending is not None:

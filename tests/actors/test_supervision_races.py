@@ -163,7 +163,7 @@ async def test_a_child_released_in_the_moment_its_backoff_ends_lives_once_or_not
             (child,) = supervisor.children.values()
             if early:
                 supervisor.release(ref.cell)
-            supervisor._backoff_over([child])
+            supervisor._backoff_over((child, [child]))
             if not early:
                 supervisor.release(ref.cell)
             await trio.sleep(20)

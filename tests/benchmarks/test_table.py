@@ -95,9 +95,10 @@ def test_a_side_that_fails_ends_the_question_with_its_own_words(
         ask(QUESTION)
 
 
-def test_the_best_rate_the_worst_weight_and_the_median_ratio_count() -> None:
-    assert ANSWER.value("ours", SPEED) == 120
-    assert ANSWER.value("ours", WEIGHT) == 79.5
+def test_alone_the_best_rate_and_the_worst_weight_count_and_beside_a_peer_medians() -> None:
+    assert ANSWER.extreme("ours", SPEED) == 120
+    assert ANSWER.extreme("ours", WEIGHT) == 79.5
+    assert ANSWER.middle("ours", SPEED) == 100
     assert ANSWER.ratio("slow", SPEED) == 2.5  # Of 3.0, 2.0 and 2.5.
 
 
@@ -130,8 +131,20 @@ def test_the_table_as_text() -> None:
     assert [line.split() for line in lines] == [
         ["question", "ours", "against", "theirs", "ratio", "must", "reach", "reach", "for", "met"],
         ["speed", "120", "items/s", "≥", "50", "≥", "200", "must"],
-        ["slow", "60", "2.50x", "≥", "2x", "must"],
-        ["gone", "not", "installed", "pip", "install", "-e", "'.[bench]'", "≥", "3x"],
+        ["100", "items/s", "slow", "40", "2.50x", "≥", "2x", "must"],
+        [
+            "100",
+            "items/s",
+            "gone",
+            "not",
+            "installed",
+            "pip",
+            "install",
+            "-e",
+            "'.[bench]'",
+            "≥",
+            "3x",
+        ],
         ["weight", "79.5", "MiB", "≤", "80", "must"],
     ]
     assert len({line.index(" must") for line in (lines[1], lines[2], lines[4])}) == 1
@@ -143,8 +156,8 @@ def test_the_table_as_markdown() -> None:
             "| question | ours | against | theirs | ratio | must reach | reach for | met |",
             "| --- | ---: | --- | ---: | ---: | ---: | ---: | --- |",
             "| speed | 120 items/s |  |  |  | ≥ 50 | ≥ 200 | must |",
-            "|  |  | slow | 60 | 2.50x | ≥ 2x |  | must |",
-            "|  |  | gone | not installed | pip install -e '.[bench]' | ≥ 3x |  |  |",
+            "|  | 100 items/s | slow | 40 | 2.50x | ≥ 2x |  | must |",
+            "|  | 100 items/s | gone | not installed | pip install -e '.[bench]' | ≥ 3x |  |  |",
             "| weight | 79.5 MiB |  |  |  | ≤ 80 |  | must |",
         ]
     )

@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorflow import (
     CircuitBreaker,
+    ConfigurationError,
     Fixed,
     NotRunningError,
     RestartsExhausted,
@@ -555,16 +556,33 @@ async def test_on_failure_is_called_with_each_dead_letter() -> None:
     assert report.counts == counted(fed=2, dead=2)
 
 
+@pytest.mark.parametrize("error", [OSError, SystemExit])
 async def test_a_failing_on_failure_changes_nothing_and_is_logged(
-    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     def bad(letter: object) -> None:
-        raise OSError("no phone")
+        raise error("no phone")
 
     report = await pipeline([stage(refuse, on_failure=bad)]).run([1, 2])
 
     assert report.counts == counted(fed=2, dead=2)
-    assert caplog.text.count("on_failure: OSError('no phone')") == 2
+    assert caplog.text.count(f"on_failure: {error.__name__}('no phone')") == 2
+
+
+async def test_a_halted_stream_raises_why_after_the_results_before_it() -> None:
+    async with pipeline([refuse], on_failure="halt").stream([1, 2, 3]) as results:
+        assert (await anext(results)).number == 0
+        with pytest.raises(StageError, match="item 0"):
+            await anext(results)
+
+
+async def test_a_source_that_is_none_opens_no_sink() -> None:
+    sink = Memory()
+
+    with pytest.raises(ConfigurationError):
+        await pipeline([double]).run("text", sink=sink)
+
+    assert sink.closed == 0
 
 
 async def test_a_stage_whose_workers_crash_outside_of_turns_fails_the_run(

@@ -145,6 +145,23 @@ async def test_feeders_whose_source_is_at_its_end_wake_the_others(capacity: int)
     assert report.counts == counted(fed=8, done=8)
 
 
+async def test_feeders_with_nothing_to_give_do_not_use_up_the_wake_up_of_another() -> None:
+    async def nothing() -> AsyncIterator[int]:
+        for each in range(0):
+            yield each
+
+    gate = Gate()
+    async with pipeline([gate]).open(window=1) as run, trio.open_nursery() as nursery:
+        await run.feed([0])
+        for source in (nothing(), nothing(), iter([1])):
+            nursery.start_soon(run.feed, source)
+            await wait_all_tasks_blocked()
+        gate.open()
+
+    assert run.report is not None
+    assert run.report.counts == counted(fed=2, done=2)
+
+
 async def test_several_feeders_together_never_exceed_window_and_capacity() -> None:
     gate = Gate()
     flow = pipeline([stage(gate, capacity=2)])

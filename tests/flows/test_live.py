@@ -420,12 +420,23 @@ class Screen:
 async def test_a_display_is_shown_the_start_the_way_and_the_end(autojump_clock: MockClock) -> None:
     screen = Screen()
 
-    await pipeline([second]).run(range(3), progress=screen)
+    await pipeline([second]).run(iter(range(3)), progress=screen)
 
     assert (screen.calls[0], screen.calls[-1]) == ("start", "finish")
     assert 10 <= screen.calls.count("update") <= 20
     assert screen.last is not None
     assert screen.last.counts == counted(fed=3, done=3)
+
+
+async def test_a_display_knows_how_many_items_there_will_be_where_the_source_does() -> None:
+    seen: list[int | None] = []
+    for items, options in (([1, 2], {}), (iter([1]), {}), ([1, 2], {"total": 9})):
+        screen = Screen()
+        await pipeline([double]).run(items, progress=screen, **options)
+        assert screen.last is not None
+        seen.append(screen.last.total)
+
+    assert seen == [2, None, 9]
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit])

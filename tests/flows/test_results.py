@@ -59,6 +59,24 @@ async def test_ordered_results_of_generators_stay_together(autojump_clock: MockC
     assert set(found) == set(range(100))
 
 
+async def test_results_that_come_before_their_turn_and_after_it_take_up_no_window_for_ever(
+    autojump_clock: MockClock,
+) -> None:
+    async def around(value: int) -> AsyncIterator[int]:
+        if value % 2:
+            yield value  # Waits for the item before it, which is done a second later.
+        await trio.sleep(1 + value % 2)
+        yield value
+
+    flow = pipeline([stage(around, workers=2)])
+    began = trio.current_time()
+
+    found = [result.value for result in await outcomes(flow, range(20), ordered=True, window=2)]
+
+    assert found == sorted([*range(20), *range(1, 20, 2)])
+    assert trio.current_time() - began == 20  # Always two at a time.
+
+
 async def test_ordered_values_reach_the_sink_in_order(autojump_clock: MockClock) -> None:
     values: list[int] = []
     flow = pipeline([stage(jittery(5), workers=9)])
@@ -177,6 +195,30 @@ async def test_a_generator_that_has_filled_the_window_waits_for_the_taker() -> N
     assert found == list(range(1000))
 
 
+async def test_generators_that_wait_for_the_taker_let_the_oldest_item_through(
+    autojump_clock: MockClock,
+) -> None:
+    """What comes too early for its turn takes no place that the oldest item needs."""
+
+    async def pieces(value: int) -> AsyncIterator[int]:
+        for _ in range(3 if value else 1):
+            yield value
+
+    async def some(value: int) -> AsyncIterator[int]:
+        if value == 0:
+            yield value
+            yield value  # Now the window is full, and the pieces of the other item wait first.
+        await trio.sleep(1 - value / 2)
+        yield value
+
+    flow = pipeline([pieces, stage(some, workers=4)])
+    async with flow.stream([0, 1], ordered=True, window=2) as results:
+        await trio.sleep(5)
+        found = [result.value async for result in results]
+
+    assert found == [0, 0, 0, 1, 1, 1]
+
+
 async def test_a_generator_waits_for_a_slow_sink_even_while_the_run_finishes() -> None:
     made: list[int] = []
     go = trio.Event()
@@ -215,6 +257,7 @@ async def test_finish_does_not_wait_for_results_that_nobody_takes() -> None:
     async with pipeline([flood]).open(window=5) as run:
         results = run.results()
         await run.feed([0])
+        await wait_all_tasks_blocked()
         report = await run.finish()
         found = [result.value async for result in results]
 

@@ -79,7 +79,7 @@ def test_the_version_is_the_same_in_every_process_and_release() -> None:
         {"crash_on": ()},
         {"atomic": True},  # One value is one, however long it is kept.
     ],
-    ids=str,
+    ids=lambda tuned: next(iter(tuned)),
 )
 def test_tuning_a_stage_leaves_the_version_alone(tuned: dict[str, Any]) -> None:
     assert crawl(**tuned).version == crawl().version

@@ -9,6 +9,7 @@ from collections import defaultdict
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from actorflow.core.letters import REASONS
 from tests.runtime.world import Plan, people, plans, play
@@ -134,6 +135,59 @@ def test_no_silent_drop(plan: Plan, fast: bool) -> None:
 def test_no_orphan(plan: Plan, fast: bool) -> None:
     """No task, actor or message is left when the block has ended."""
     assert play(plan, fast=fast).problems == []
+
+
+def any_end(plan: Plan, fast: bool, strategy: str | None, ending: tuple[str, float]) -> None:
+    story = play(plan, fast=fast, strategy=strategy, ending=ending)
+
+    assert story.problems == []
+    dead = story.dead()
+    for number in story.sent():
+        assert story.handled[number] + dead[number] == 1, number
+    assert set(story.handled) <= story.sent()
+
+
+ways = st.sampled_from(["return", "drain", "stop", "cancel", "error", "outside"])
+strategies = st.sampled_from([None, "one_for_one", "one_for_all", "rest_for_one"])
+endings = st.tuples(ways, st.sampled_from([0.0, 0.5, 1.0, 2.5, 6.0]))
+
+
+@roads
+@given(plan=plans(), strategy=strategies, ending=endings)
+@EXAMPLES
+def test_conservation_whatever_ends_the_turns_and_the_block(
+    plan: Plan, fast: bool, strategy: str | None, ending: tuple[str, float]
+) -> None:
+    any_end(plan, fast, strategy, ending)
+
+
+@pytest.mark.slow
+@roads
+@given(plan=plans(most=40), strategy=strategies, ending=endings)
+@MANY
+def test_conservation_at_many_ends(
+    plan: Plan, fast: bool, strategy: str | None, ending: tuple[str, float]
+) -> None:
+    any_end(plan, fast, strategy, ending)
+
+
+@roads
+@given(plan=plans(asked=st.booleans()), strategy=strategies, ending=endings)
+@EXAMPLES
+def test_asks_in_any_direction_neither_hang_nor_lose_a_message(
+    plan: Plan, fast: bool, strategy: str | None, ending: tuple[str, float]
+) -> None:
+    assert play(plan, fast=fast, strategy=strategy, ending=ending).problems == []
+
+
+@pytest.mark.slow
+@roads
+@given(plan=plans(asked=st.booleans(), most=40), strategy=strategies, ending=endings)
+@MANY
+def test_many_asks_in_any_direction(
+    plan: Plan, fast: bool, strategy: str | None, ending: tuple[str, float]
+) -> None:
+    assert play(plan, fast=fast, strategy=strategy, ending=ending).problems == []
 
 
 def deadlock(plan: Plan, fast: bool) -> None:

@@ -19,6 +19,7 @@ from actorflow import (
     Timeout,
     Turn,
 )
+from actorflow.runtime import offload
 from tests.runtime.actors import Crash, Does, letters
 
 
@@ -100,6 +101,23 @@ async def test_a_thread_that_outlives_its_actor_is_left_behind_and_that_is_said(
     assert system.stats()["stuck_threads"] == 1
     assert "/s/t: a thread runs on after the end of its actor; it is left behind" in caplog.text
     assert letters(system) == [("message", "stopped", 0)]
+
+
+async def test_a_thread_that_is_about_to_end_is_not_called_left_behind(
+    release: threading.Event, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offload, "GRACE_SECONDS", 60.0)
+    running: list[Any] = []
+    async with ActorSystem("s") as system:
+        actor = Threads(release=release, running=running, begun=[])
+        ref = await system.spawn(actor, name="t")
+        await ref.tell("message")
+        await until(lambda: running)
+        system.cancel()
+        release.set()
+
+    assert "stuck_threads" not in system.stats()
+    assert caplog.text == ""
 
 
 async def test_a_value_that_a_thread_returns_after_its_timeout_is_discarded(

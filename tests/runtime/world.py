@@ -7,6 +7,7 @@ the books after every single step of every task, and answers with a `Story`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from typing import Any
@@ -16,17 +17,29 @@ import trio
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actorflow import Actor, ActorRef, ActorStopped, ActorSystem, DeadLetter, Fixed, Retry, Turn
+from actorflow import (
+    Actor,
+    ActorRef,
+    ActorStopped,
+    ActorSystem,
+    ChildSpec,
+    DeadLetter,
+    Fixed,
+    NotRunningError,
+    Retry,
+    Supervisor,
+    Turn,
+)
 from actorflow.core.envelope import Envelope
 from actorflow.core.events import AttemptFailed, MessageDied
-from actorflow.errors import MailboxFull
+from actorflow.errors import AskError, MailboxFull
 from actorflow.runtime.kernel import Kernel
 from tests.runtime.actors import Crash
 
 #: Virtual seconds after which a story has come to a standstill.
 PATIENCE = 100_000
 
-BIG = {"max_restarts": 10**6, "backoff": Fixed(0.5), "shutdown": 1.0}
+BIG: dict[str, Any] = {"max_restarts": 10**6, "backoff": Fixed(0.5), "shutdown": 1.0}
 
 
 @attrs.frozen
@@ -54,6 +67,7 @@ class Message:
     stashes: bool = False
     unstashes: bool = False
     stops: bool = False
+    asked: bool = False  # Instead of told, by the turn of its parent.
 
 
 @attrs.frozen
@@ -95,8 +109,10 @@ def plans(draw: st.DrawFn, /, *, most: int = 14, person: Any = None, **fixed: An
         "stashes": rarely(),
         "unstashes": rarely(),
         "stops": rarely(),
+        "asked": st.just(False),
     }
-    fields.update({name: st.just(value) for name, value in fixed.items()})
+    for name, value in fixed.items():
+        fields[name] = value if isinstance(value, st.SearchStrategy) else st.just(value)
     messages = []
     for number in range(draw(st.integers(1, most))):
         parents = st.none() if number == 0 else st.none() | st.integers(0, number - 1)
@@ -109,6 +125,7 @@ class Story:
     """What has happened."""
 
     plan: Plan
+    exact: bool = False  # Turns are counted by their commits, which keeps them off the fast road.
     attempts: dict[int, list[int]] = attrs.Factory(dict)  # Of each message, as begun.
     handled: Counter[int] = attrs.Factory(Counter)  # Turns that returned and committed.
     names: dict[str, int] = attrs.Factory(dict)
@@ -116,11 +133,16 @@ class Story:
     accepted: set[int] = attrs.Factory(set)  # Told by the outside, and taken.
     letters: tuple[DeadLetter, ...] = ()
     problems: list[str] = attrs.Factory(list)
-    seconds: float = 0.0
     spilled: int = 0
+
+    def done(self, actor: int, message: int) -> None:
+        self.handled[message] += 1
+        self.order.append((actor, message))
 
     def on_event(self, event: object) -> None:
         """A turn that returned has failed all the same if a mailbox refused what it sent."""
+        if self.exact:
+            return
         if isinstance(event, AttemptFailed) and isinstance(event.error, MailboxFull):
             self.handled[self.names[event.message_id]] -= 1
         elif isinstance(event, MessageDied) and isinstance(event.letter.error, MailboxFull):
@@ -159,9 +181,12 @@ class Player(Actor):
             stashes = what.stashes and ctx.attempt <= what.fails + 1
             for number in [] if stashes else story.plan.children(message):
                 child = story.plan.messages[number]
-                ctx.tell(
-                    self.refs[child.target], number, delay=child.delay, priority=child.priority
-                )
+                to = self.refs[child.target]
+                if child.asked:
+                    with contextlib.suppress(AskError, ActorStopped, MailboxFull):
+                        await ctx.ask(to, number, timeout=3)
+                else:
+                    ctx.tell(to, number, delay=child.delay, priority=child.priority)
             if what.sleeps:
                 await trio.sleep(what.sleeps)
             if ctx.attempt <= what.fails:
@@ -173,8 +198,10 @@ class Player(Actor):
             if stashes:
                 ctx.stash()
                 return
-            story.handled[message] += 1
-            story.order.append((self.me, message))
+            if story.exact:
+                ctx.note(lambda cell: story.done(self.me, message))
+            else:
+                story.done(self.me, message)
         finally:
             self.turns[self.me] -= 1
 
@@ -212,50 +239,54 @@ class Books(trio.abc.Instrument):
             self.story.problems.append(text)
 
 
-def play(plan: Plan, *, fast: bool) -> Story:
-    """Let *plan* happen, with the fast branch or without."""
-    story = Story(plan)
+def play(
+    plan: Plan, *, fast: bool, strategy: str | None = None, ending: tuple[str, float] | None = None
+) -> Story:
+    """Let *plan* happen, with the fast branch or without.
+
+    Args:
+        strategy: Of the supervisor that all actors have in common; `None`: none.
+        ending: How the block is left, and after how many seconds; `None`: when all is told.
+    """
+    story = Story(plan, exact=strategy is not None or ending is not None)
     books = Books(story)
     before, Kernel.fast = Kernel.fast, fast
     logging.disable(logging.CRITICAL)
     try:
-        trio.run(_play, story, books, clock=MockClock(autojump_threshold=0), instruments=[books])
+        trio.run(
+            _play,
+            *(story, books, strategy, ending),
+            clock=MockClock(autojump_threshold=0),
+            instruments=[books],
+        )
     finally:
         logging.disable(logging.NOTSET)
         Kernel.fast = before
     return story
 
 
-async def _play(story: Story, books: Books) -> None:
-    plan = story.plan
+async def _play(
+    story: Story, books: Books, strategy: Any, ending: tuple[str, float] | None
+) -> None:
     tasks = trio.lowlevel.current_statistics().tasks_living
+    way, seconds = ending or ("return", 0.0)
+    system = ActorSystem("world", observers=[story])
+    refs: list[ActorRef[int]] = []
     with trio.move_on_after(PATIENCE) as patience:
-        async with ActorSystem("world", observers=[story]) as system:
-            refs: list[ActorRef[int]] = []
-            turns = [0] * len(plan.people)
-            for me, person in enumerate(plan.people):
-                retry = Retry(
-                    person.attempts, backoff=Fixed(person.delay), position=person.position
-                )
-                player = Player(me=me, story=story, refs=refs, turns=turns)
-                refs.append(
-                    await system.spawn(
-                        player,
-                        name=str(me),
-                        capacity=person.capacity,
-                        overflow=person.overflow,
-                        policies=[retry] if person.attempts > 1 else [],
-                        **BIG,
-                    )
-                )
-            books.cells = [ref.cell for ref in refs]
-            books.kernel = refs[0].cell.kernel
-            async with trio.open_nursery() as nursery:
-                outside = plan.children(None)
-                for part in (outside[::2], outside[1::2]):
-                    nursery.start_soon(_tell, story, refs, part)
-            began = trio.current_time()
-        story.seconds = trio.current_time() - began
+        with trio.CancelScope() as outside, contextlib.suppress(Leave):
+            async with system:
+                refs = await _populate(system, story, strategy)
+                books.cells = [ref.cell for ref in refs]
+                books.kernel = refs[0].cell.kernel
+                async with trio.open_nursery() as nursery:
+                    mail = story.plan.children(None)
+                    for part in (mail[::2], mail[1::2]):
+                        nursery.start_soon(_tell, story, refs, part)
+                    if ending is not None:
+                        await trio.sleep(seconds)
+                        await _leave(system, way, nursery.cancel_scope, outside)
+                if way == "error":
+                    raise Leave
         story.letters = system.dead_letters()
         story.spilled = system.stats()["mailbox_spilled"]
         reserved = sum(ref.cell.mailbox.reserved for ref in refs)
@@ -270,11 +301,57 @@ async def _play(story: Story, books: Books) -> None:
         story.problems.append(f"{left} tasks are left")
 
 
+async def _populate(system: ActorSystem, story: Story, strategy: Any) -> list[ActorRef[int]]:
+    refs: list[ActorRef[int]] = []
+    turns = [0] * len(story.plan.people)
+    specs = []
+    for me, person in enumerate(story.plan.people):
+        retry = Retry(person.attempts, backoff=Fixed(person.delay), position=person.position)
+        specs.append(
+            ChildSpec(
+                str(me),
+                Player(me=me, story=story, refs=refs, turns=turns),
+                restart="transient",
+                capacity=person.capacity,
+                overflow=person.overflow,
+                policies=[retry] if person.attempts > 1 else [],
+                **BIG,
+            )
+        )
+    if strategy is None:
+        refs.extend([await system.spawn(spec) for spec in specs])
+    else:
+        supervisor = Supervisor(specs, strategy=strategy, max_restarts=10**6, backoff=Fixed(0.5))
+        await system.spawn(supervisor, name="group")
+        refs.extend(system.ref(Player, f"group/{spec.id}") for spec in specs)
+    return refs
+
+
+class Leave(Exception):
+    """The body of the block fails."""
+
+
+async def _leave(
+    system: ActorSystem, way: str, tellers: trio.CancelScope, outside: trio.CancelScope
+) -> None:
+    match way:
+        case "drain":
+            await system.drain(3)
+        case "stop":
+            await system.stop()
+        case "cancel":
+            system.cancel()
+        case "error":
+            tellers.cancel()
+        case "outside":
+            outside.cancel()
+
+
 async def _tell(story: Story, refs: list[ActorRef[int]], part: list[int]) -> None:
     for number in part:
         message = story.plan.messages[number]
         try:
             await refs[message.target].tell(number, priority=message.priority)
-        except (ActorStopped, MailboxFull):
+        except (ActorStopped, MailboxFull, NotRunningError):
             continue
         story.accepted.add(number)

@@ -397,6 +397,16 @@ async def test_an_atomic_generator_gives_all_or_nothing(kind: str) -> None:
     assert await mended.invoke_all(0) == [0, 1, 2, 3, 4]
 
 
+async def test_an_atomic_generator_may_keep_no_more_than_a_turn_may_send() -> None:
+    async def flood(_: int) -> AsyncIterator[int]:
+        for value in range(10_001):
+            yield value
+
+    assert (await pipeline([flood]).run([0])).counts == counted(fed=1, done=1)
+    with pytest.raises(StageError, match="one turn may send 10000 messages"):
+        await pipeline([stage(flood, atomic=True)]).invoke_all(0)
+
+
 async def test_a_generator_can_see_how_much_it_has_given_before() -> None:
     seen: list[int] = []
 

@@ -106,6 +106,19 @@ async def test_no_key_is_no_order() -> None:
         gate.open()
 
 
+@pytest.mark.parametrize("where", ["key", "rate"])
+async def test_a_key_that_ends_programs_fails_its_item_alone(where: str) -> None:
+    def exits(value: int) -> int:
+        if value == 1:
+            raise SystemExit
+        return value
+
+    limits = [RateLimit(1000, burst=9, key=exits)] if where == "rate" else []
+    flow = pipeline([stage(increment, key=exits if where == "key" else None, policies=limits)])
+
+    assert (await flow.run(range(4))).counts == counted(fed=4, done=3, dead=1)
+
+
 async def test_an_error_in_the_key_fails_its_item_alone() -> None:
     async with pipeline([stage(increment, key=lambda value: 1 // value)]).open() as run:
         results = run.results()
@@ -273,3 +286,15 @@ async def test_urgent_messages_do_not_starve_the_others() -> None:
         await run.finish()
 
     assert done.index(-1) < 20
+
+
+async def test_a_key_that_waits_for_less_than_a_moment_does_not_stop_the_clock(
+    autojump_clock: MockClock,
+) -> None:
+    async def fail(value: int) -> int:
+        raise Boom
+
+    breaker = CircuitBreaker(1, recovery_timeout=3e-7, key=lambda value: 0)
+    flow = pipeline([stage(fail, policies=[breaker, Retry(3, backoff=Fixed(1e-9))])])
+
+    assert (await flow.run(range(3))).counts == counted(fed=3, dead=3)
