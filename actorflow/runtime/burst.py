@@ -63,7 +63,7 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
     returned *value*; `None` if there is no such turn.
     """
     mailbox, target, gate, call = cell.mailbox, cell.target, cell.gate, cell.call
-    left = TURNS_PER_SLICE
+    left = TURNS_PER_SLICE - (envelope is not None)  # `drive` has noted when its slice ends.
     while True:
         if envelope is not None:
             turn = cell.turn

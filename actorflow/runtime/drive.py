@@ -31,6 +31,7 @@ import trio
 
 from actorflow.core.envelope import Envelope
 from actorflow.errors import DeadlineExceeded, StrayCancelled, TurnTimeout
+from actorflow.runtime.burst import SLICE_SECONDS
 from actorflow.runtime.cell import Cell
 
 __all__ = ["classify", "drive"]
@@ -47,11 +48,17 @@ def drive(
 ) -> Generator[Any, Any, Any]:
     """Finish a handler that has yielded its first *trap*; answers what it returns."""
     began = cell.now()
-    if cell.timeout is not None or envelope.deadline is not None:
+    if envelope.deadline is not None:
         cell.suspended(envelope.deadline, began)
+    elif cell.timeout is not None:  # What `suspended` does, without the call.
+        cell.ends_at = ends_at = began + cell.timeout
+        alarm = cell.alarm
+        if alarm is None or alarm[0] > ends_at:
+            cell.look_at_the_time()
     if cell.token is None and cell.gate is not None:
         cell.token = cell.gate.adopt(began)
     swallowed = 0
+    send = coroutine.send
     try:
         while True:
             try:
@@ -60,7 +67,7 @@ def drive(
                 step: Any = coroutine.throw
                 value = error
             else:
-                step = coroutine.send
+                step = send
                 if (cell.killed or cell.timed_out) and _is_cancelled(value):
                     swallowed += 1
                     if swallowed > SWALLOWED_MAX:
@@ -74,7 +81,9 @@ def drive(
         return stop.value
     finally:
         cell.ends_at = math.inf
-        took = cell.now() - began
+        now = cell.now()
+        cell.slice_ends = now + SLICE_SECONDS
+        took = now - began
         cell.latency_count += 1
         cell.latency_sum += took
         if took > cell.latency_max:
