@@ -21,6 +21,7 @@ __all__ = [
     "name",
     "optional",
     "positive",
+    "priority",
     "seconds",
 ]
 
@@ -31,6 +32,13 @@ def count(option: str, value: object, *, least: int = 1) -> int:
     """A whole number, at least *least*."""
     if type(value) is not int or value < least:
         raise ConfigurationError(option, value, f"a whole number, {least} or more")
+    return value
+
+
+def priority(option: str, value: object) -> int:
+    """A whole number; lower goes first."""
+    if type(value) is not int:
+        raise ConfigurationError(option, value, "a whole number; lower goes first")
     return value
 
 

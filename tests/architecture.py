@@ -85,7 +85,7 @@ ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "attrs": ("",),
     "click": ("cli/",),
     "hypothesis": ("testing/",),
-    "msgpack": ("wire/codec.py",),
+    "msgpack": ("wire/codec.py", "wire/snapshot.py"),
     "outcome": ("runtime/",),  # The answers trio's own tasks are woken with.
     "rich": ("cli/", "observe/progress.py"),
     "trio": ("",),  # From the first floor that is not pure; `pure_floors_stay_pure` says so.

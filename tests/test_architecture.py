@@ -49,7 +49,7 @@ def test_the_page_on_architecture_has_every_room_on_its_floor(house: Tree) -> No
 
 
 def test_the_house_is_read_at_all(house: Tree) -> None:
-    assert {"__init__.py", "errors.py", "options.py", "graph/stage.py"} <= set(house)
+    assert {"__init__.py", "errors/base.py", "options.py", "graph/stage.py"} <= set(house)
 
 
 def lines(count: int) -> str:
@@ -213,7 +213,7 @@ BROKEN: list[tuple[Rule, Mapping[str, str], list[str]]] = [
             [f"{path}:1: {name} belongs into {homes}"],
         )
         for path, name, homes in [
-            ("wire/registry.py", "msgpack", "wire/codec.py"),
+            ("wire/registry.py", "msgpack", "wire/codec.py or wire/snapshot.py"),
             ("flows/run.py", "click", "cli/"),
             ("observe/stats.py", "rich", "cli/ or observe/progress.py"),
             ("runtime/actor.py", "trio_parallel", "runtime/offload.py"),

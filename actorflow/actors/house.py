@@ -19,6 +19,7 @@ import trio
 from actorflow.runtime.cell import Ending
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.offload import wait_a_moment
 from actorflow.runtime.spawn import births, nurture
 from actorflow.runtime.supervisor import SupervisorCell
 
@@ -67,6 +68,7 @@ class House:
                     self.ending = await self.root.serve()
                     self.root.finish(self.ending)
                     self.kernel.close()
+                    await wait_a_moment(self.kernel)
                     if self.on_end is not None:
                         self.on_end()
                     services.cancel_scope.cancel()

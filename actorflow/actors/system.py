@@ -10,6 +10,7 @@ tree can cancel it, and leaving it always ends the tree, in reverse order of sta
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -54,17 +55,25 @@ class ActorSystem:
         name: First part of every path.
         seed: Fixes the draws (jitter); `None` takes them from the machine.
         observers: Objects with `on_event`; told what happens, and free to fail.
+        debug: Whether to say so when a failed turn has changed a field in place, at the
+            price of a copy of the fields per turn; by default as Python is (``-X dev``).
 
     Raises:
         ConfigurationError: The name cannot be part of a path.
     """
 
     def __init__(
-        self, name: str, *, seed: int | None = None, observers: Iterable[Any] = ()
+        self,
+        name: str,
+        *,
+        seed: int | None = None,
+        observers: Iterable[Any] = (),
+        debug: bool | None = None,
     ) -> None:
         self.name = options.name("ActorSystem.name", name)
         self._seed = seed
         self._observers = tuple(observers)
+        self._debug = sys.flags.dev_mode if debug is None else debug
         self._house: House | None = None
         self._spawned = 0
 
@@ -74,6 +83,7 @@ class ActorSystem:
         if self._house is not None:
             raise NotRunningError(f"system {self.name!r} was started before; make another one")
         kernel = Kernel(self.name, real_ports(self._seed), self._observers)
+        kernel.debug = self._debug
         plan = Plan(max_restarts=None, on_exhausted="end", dynamic=True)
         self._house = House(kernel, plan, make_node)
         await self._house.open()
@@ -119,8 +129,7 @@ class ActorSystem:
             Exception: Whatever `on_start` raised; nothing then stays registered.
         """
         house = self._open()
-        if turn_here() is not None:
-            raise InsideTurn("system.spawn()", "ctx.spawn()")
+        self._refuse_inside("spawn()", "ctx.spawn()")
         self._spawned += 1
         node = await spawn_in(house.root, child_spec(actor, name, self._spawned, given))
         return ref_of(node)
@@ -194,9 +203,12 @@ class ActorSystem:
             raise NotRunningError(f"system {self.name!r} is ending; it takes nothing new")
         return house
 
-    def _refuse_inside(self, verb: str) -> None:
-        if turn_here() is not None:
-            raise InsideTurn(f"system.{verb}", "ctx.stop() or a task outside the system")
+    def _refuse_inside(
+        self, verb: str, instead: str = "ctx.stop() or a task outside the system"
+    ) -> None:
+        turn = turn_here()
+        if turn is not None and turn.self.cell.kernel is self._running().kernel:
+            raise InsideTurn(f"system.{verb}", instead)
 
     # What is seen ---------------------------------------------------------------------
 

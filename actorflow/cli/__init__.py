@@ -28,7 +28,7 @@ Exit codes:
     1  failed
     2  wrong usage, or a thing that does not exist
     3  finished, with dead letters
-   75  work was left when the time to drain was over
+   75  work was left: items that are held, or input that was not read
   130  interrupted (Ctrl-C)
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from actorflow.cli.front import debug_option
+from actorflow.cli.front import Code, Trouble, debug_option
 
 __all__ = ["check"]
 
@@ -13,7 +13,7 @@ __all__ = ["check"]
 @click.argument("target", metavar="MODULE:FLOW")
 @debug_option
 def check(target: str) -> None:
-    """Compile a flow and show its stages with their options; nothing is run.
+    """Check a flow as far as a run would and show its stages; nothing is run.
 
     Exits with 1 if the flow is wrong, with 2 if it does not exist.
 
@@ -21,5 +21,12 @@ def check(target: str) -> None:
     Example: actorflow check shop.flows:crawl
     """
     from actorflow.cli.load import load_flow
+    from actorflow.errors import ActorFlowError
 
-    click.echo(load_flow(target).explain())
+    flow = load_flow(target)
+    try:
+        flow.check()
+    except ActorFlowError as error:
+        text = f"{target} cannot work: {error}"
+        raise Trouble(text, Code.FAILED, error) from error
+    click.echo(flow.explain())

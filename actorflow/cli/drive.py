@@ -37,6 +37,7 @@ class Outcome:
         report: Its report; `None` if it never began.
         error: Why it could not go on.
         read: Whether the input was read to its end.
+        line: Number of the last line read, if the input has lines.
         interrupted: Whether Ctrl-C ended it.
     """
 
@@ -44,6 +45,7 @@ class Outcome:
     error: Exception | None
     read: bool
     interrupted: bool
+    line: int | None = None
 
     @property
     def code(self) -> Code:
@@ -52,7 +54,7 @@ class Outcome:
             return Code.INTERRUPTED
         if self.error is not None:
             return Code.FAILED
-        if self.report is None or self.report.counts["held"]:
+        if self.report is None or self.report.counts["held"] or not self.read:
             return Code.PARKED
         return Code.DEAD_LETTERS if self.report.counts["dead"] else Code.DONE
 
@@ -108,6 +110,7 @@ class _Drive:
             error=error,
             read=self._source.at_end,
             interrupted=self._interrupted,
+            line=self._source.line,
         )
 
     async def _with_dead_letters(
@@ -178,16 +181,31 @@ class _Drive:
 
 
 class _Watched:
-    """A source, and whether its end has been seen."""
+    """A source, and whether all of it has been read."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
+        self._pulled = 0
+        self._ended = False
         self.name: str = source.name
-        self.at_end = False
+
+    @property
+    def line(self) -> int | None:
+        """Number of the last line read, if there are lines."""
+        line: int | None = getattr(self._source, "line", None)
+        return line
+
+    @property
+    def at_end(self) -> bool:
+        """Whether its end was seen, or is known to follow what was read."""
+        known = getattr(self._source, "total", None)
+        left = getattr(self._source, "left", None)
+        return self._ended or self._pulled == known or left == 0
 
     async def pull(self, most: int) -> Sequence[Any]:
         entries: Sequence[Any] = await self._source.pull(most)
-        self.at_end = not entries
+        self._ended = not entries
+        self._pulled += len(entries)
         return entries
 
     async def aclose(self) -> None:

@@ -129,7 +129,9 @@ def run(
     Values come out as they are ready. What became of the items is told on standard error.
 
     SIGTERM reads no more and finishes what is held, for up to 30 seconds; a second one
-    stops, a third exits at once. Ctrl-C stops, a second one exits at once.
+    stops, a third exits at once. Ctrl-C stops, a second one exits at once. If input is
+    left unread or items are held then, the exit code is 75 (after Ctrl-C 130), and the
+    line up to which the input was read is told.
     """
     from actorflow.cli.load import load_flow
 

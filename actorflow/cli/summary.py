@@ -33,7 +33,10 @@ def status(outcome: Outcome) -> str:
     words = _STATUS[outcome.code]
     if outcome.report is None:
         return f"{words} before it began"
-    return words if outcome.read else f"{words}; the input was not read to its end"
+    if outcome.read:
+        return words
+    last = "" if outcome.line is None else f" (but to line {outcome.line:,})"
+    return f"{words}; the input was not read to its end{last}"
 
 
 def as_text(flow: str, outcome: Outcome) -> str:
@@ -64,6 +67,7 @@ def as_json(flow: str, outcome: Outcome) -> dict[str, Any]:
         "exit_code": int(outcome.code),
         "status": _STATUS[outcome.code],
         "input_read": outcome.read,
+        "input_line": outcome.line,
         "error": None if error is None else {"type": type(error).__name__, "text": str(error)},
     }
     if report is None:

@@ -41,6 +41,8 @@ class Envelope:
         emitted: How many children a generator has sent on for it, over all its attempts.
         born: When the item was fed, on the system's clock.
         replays: How often it came back from the dead letters.
+        order: Its place among those of its lane, kept only where cuts are taken.
+        stored: Number of the last cut that has it; 0 for none.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Envelope:
         "headers",
         "item",
         "key",
+        "order",
         "packed",
         "path",
         "priority",
@@ -61,6 +64,7 @@ class Envelope:
         "root",
         "sender",
         "since",
+        "stored",
     )
 
     def __init__(self, body: Any, root: Any, path: Path = None) -> None:
@@ -76,7 +80,7 @@ class Envelope:
         self.reply: Any = None
         self.sender: Any = None
         self.item: Any = None
-        self.emitted = self.rank = self.replays = 0
+        self.emitted = self.rank = self.replays = self.order = self.stored = 0
         self.since = self.born = 0.0
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import trio
@@ -20,6 +20,7 @@ import trio
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.errors import ConfigurationError, MailboxFull
 from actorflow.flows.ledger import Ledger
+from actorflow.flows.progress import Progress
 from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Malformed
 from actorflow.policies.decision import Wait
@@ -66,6 +67,7 @@ class Feeder:
         priority: int,
         ids: Any,
         accepted: list[Any] | None,
+        keep: Callable[[Callable[[], Any]], Any] | None = None,
     ) -> bool:
         """Feed *source*; answers whether that was to its end, or the run stopped reading.
 
@@ -75,6 +77,8 @@ class Feeder:
             priority: Of the items.
             ids: Ids for the items, or `None` for their numbers.
             accepted: Gets the id of each item that was accepted, if given.
+            keep: Of a durable run: takes what tells how far the source was read, and gives what
+                that told in an earlier part of the run, or `None`.
 
         Raises:
             ConfigurationError: There are fewer ids than items.
@@ -86,7 +90,12 @@ class Feeder:
         with trio.CancelScope() as scope:
             self._feedings[feeding] = scope
             try:
-                return await self._feed(source, feeding)
+                if keep is None:
+                    return await self._feed(source, feeding)
+                progress = Progress(source, feeding.in_hand)
+                if not await progress.resume(keep(progress.dump), self._ledger.run_id):
+                    return True
+                return await self._feed(progress, feeding)
             finally:
                 del self._feedings[feeding]
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
@@ -95,6 +104,8 @@ class Feeder:
 
     async def _feed(self, source: Any, feeding: _Feeding) -> bool:
         in_hand, pulled, total = feeding.in_hand, 0, getattr(source, "total", None)
+        while in_hand and not self._stopped:  # Of an earlier part of the run.
+            feeding.accept(min(await self._room(feeding, promised=True), len(in_hand)))
         while not self._stopped:
             if pulled == total and (self._rate is not None or feeding.room() <= 0):
                 return True  # Its end is known; who feeds need not wait to hear of it.
@@ -203,7 +214,7 @@ class _Feeding:
             name = None if self.names is None else self._next_name()
             number = ledger.fed
             if self.names is not None:
-                ledger.ids[number] = name
+                ledger.name(number, name)
             if type(entry) is Malformed:
                 ledger.malformed(entry.place, entry.text, entry.error)
                 continue

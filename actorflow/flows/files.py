@@ -20,13 +20,16 @@ import os
 import select
 import stat
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, Protocol, TextIO, TypeAlias, cast
+from typing import Protocol, TextIO, TypeAlias, cast
 
 import trio
 
-from actorflow.errors import ConfigurationError
+from actorflow.errors import ConfigurationError, UsageError
+from actorflow.flows.cursors import FilePrint
+from actorflow.flows.reopening import continued, emptied
 
 __all__ = [
     "STANDARD",
@@ -63,8 +66,6 @@ class RawFile(Protocol):
 
 
 class _Blocks:
-    _mode: Literal["rb", "wb"]
-
     def __init__(self, path: str) -> None:
         self.path = path
         self._file: RawFile | None = None
@@ -86,21 +87,41 @@ class _Blocks:
     def _open(self) -> None:
         if self._file is not None:  # By a thread that was left behind.
             return
-        if self.path != STANDARD:
-            file: RawFile = io.FileIO(self.path, self._mode)
-        elif self._mode == "rb":
-            file = _standard_input()
-        else:
-            file = _standard_output()
+        file = self._opened()
         mode = _file_mode(file)
         self._waits = os.name == "posix" and mode != 0 and not stat.S_ISREG(mode)
         self._file = file
 
+    def _opened(self) -> RawFile:
+        raise NotImplementedError
+
 
 class BlockReader(_Blocks):
-    """Reads a file or standard input, of which nothing may have been read before."""
+    """Reads a file or standard input, of which nothing may have been read before.
 
-    _mode = "rb"
+    Attributes:
+        print: Of all that was read, if it is an open file; `None` for pipes and others.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.print: FilePrint | None = None
+        self._offset = 0
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be read again from any place: a regular file under a name."""
+        if self._file is not None:
+            return self.print is not None
+        return self.path != STANDARD and self.size() is not None
+
+    async def resume(self, old: FilePrint | None, offset: int) -> str:
+        """Read on from *offset*, or say what has changed since the print *old* was taken."""
+        if not self.replayable:  # Opening a pipe could wait for ever.
+            self.check()
+            return "it is no regular file any more"
+        await self.open()
+        return await trio.to_thread.run_sync(self._resume, old, offset, limiter=self._limiter)
 
     def check(self) -> None:
         """Raise now what opening would raise, without waiting for anybody."""
@@ -115,6 +136,14 @@ class BlockReader(_Blocks):
         elif not os.access(self.path, os.R_OK):
             raise _os_error(errno.EACCES, self.path)
 
+    def size(self) -> int | None:
+        """Bytes of a regular file; `None` for anything else, whose end only reading can find."""
+        try:
+            found = os.fstat(0) if self.path == STANDARD else os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
     async def read(self) -> bytes:
         """The next block, empty at the end. A cancelled read has taken nothing."""
         assert self._file is not None
@@ -125,7 +154,7 @@ class BlockReader(_Blocks):
                     await trio.lowlevel.wait_readable(self._file.fileno())
                 except OSError:  # What is always ready, such as /dev/null, cannot be waited for.
                     self._waits = False
-            block = await trio.to_thread.run_sync(self._file.read, BLOCK, limiter=self._limiter)
+            block = await trio.to_thread.run_sync(self._read, self._file, limiter=self._limiter)
         return block
 
     def close(self) -> None:
@@ -133,24 +162,71 @@ class BlockReader(_Blocks):
         if self._file is not None and self.path != STANDARD:
             self._file.close()
 
+    def _opened(self) -> RawFile:
+        if self.path == STANDARD:
+            return _standard_input()
+        file = io.FileIO(self.path, "rb")
+        if stat.S_ISREG(_file_mode(file)):
+            try:
+                self.print = FilePrint.take(file)
+            except BaseException:
+                file.close()
+                raise
+        return file
+
+    def _read(self, file: RawFile) -> bytes | None:
+        block = file.read(BLOCK)
+        offset = self._offset + len(block or b"")
+        if self.print is not None and offset > self.print.size:
+            assert isinstance(file, io.FileIO), file
+            try:  # It has grown, and all that is read must be known again.
+                self.print = FilePrint.take(file, offset)
+            except OSError:
+                file.seek(self._offset)
+                raise
+        self._offset = offset
+        return block
+
+    def _resume(self, old: FilePrint | None, offset: int) -> str:
+        assert isinstance(self._file, io.FileIO), self._file
+        change = "" if old is None else old.change(self._file, offset)
+        if not change:
+            self._offset = self._file.seek(offset)
+        return change
+
 
 class BlockWriter(_Blocks):
-    """Writes a file, emptied when it is opened, or standard output.
+    """Writes a file, emptied or gone on with when it is opened, or standard output.
 
     Attributes:
-        offset: Bytes written since it was opened.
+        offset: Bytes written: of a file its length, else since it was opened.
+        is_file: Whether that is, or was, a regular file under a name.
     """
-
-    _mode = "wb"
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.offset = 0
+        self.is_file = False
+        self._at: int | None = None
+        self._fresh_inode = False
+        self._disk = threading.Lock()  # Guards the next two: sync() comes from other threads.
+        self._unsynced: RawFile | None = None
+        self._failure: OSError | None = None
 
-    async def open(self) -> None:
-        """Open and empty the file."""
+    async def open(self, at: int | None = None, *, fresh_inode: bool = False) -> None:
+        """Open the file and empty it, or keep its first *at* bytes."""
+        self._at, self._fresh_inode = at, fresh_inode
         await super().open()
-        self.offset = 0
+        self.offset = at or 0
+
+    def sync(self) -> None:
+        """Bring what was written to the disk; blocks, and may be called in any thread.
+
+        Once that has failed it fails until the file is opened again: the system forgets what
+        it could not write, and would say of the next attempt that all is well.
+        """
+        with self._disk:
+            self._sync()
 
     async def write(self, data: bytes) -> None:
         """Hand *data* to the system, whole.
@@ -194,15 +270,48 @@ class BlockWriter(_Blocks):
         except OSError:
             if self.path != STANDARD:
                 with contextlib.suppress(OSError):  # The first error is the one to tell.
-                    os.ftruncate(file.fileno(), self.offset)
                     os.lseek(file.fileno(), self.offset, os.SEEK_SET)
+                    os.ftruncate(file.fileno(), self.offset)
             raise
         return len(data)
 
+    def _opened(self) -> RawFile:
+        if self.path != STANDARD:
+            return self._opened_file()
+        if self._at is not None:
+            raise UsageError("stdout: nothing can be continued here; open it without `at`")
+        return _standard_output()
+
+    def _opened_file(self) -> io.FileIO:
+        if self._at is None:
+            return emptied(self.path, fresh_inode=self._fresh_inode)
+        return continued(self.path, self._at, fresh_inode=self._fresh_inode)
+
+    def _open(self) -> None:
+        super()._open()
+        assert self._file is not None
+        regular = stat.S_ISREG(_file_mode(self._file))
+        self.is_file = regular and self.path != STANDARD
+        with self._disk:
+            self._unsynced, self._failure = (self._file if regular else None), None
+
+    def _sync(self) -> None:
+        if self._failure is not None:
+            raise OSError(self._failure.errno, self._failure.strerror, self.path)
+        if self._unsynced is not None:
+            try:
+                os.fsync(self._unsynced.fileno())
+            except OSError as error:
+                self._failure = error
+                raise
+
     def _finish(self, file: RawFile) -> None:
         try:
-            if stat.S_ISREG(_file_mode(file)):
-                os.fsync(file.fileno())
+            with self._disk:
+                try:
+                    self._sync()
+                finally:
+                    self._unsynced = None
         finally:
             if self.path != STANDARD:
                 file.close()

@@ -11,18 +11,19 @@ commit, and from here it goes to whoever takes results.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import trio
 
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.letters import DeadLetter, Reason, render_traceback
-from actorflow.errors import StageError, TooManyFailures, shown
+from actorflow.errors import ConfigurationError, StageError, TooManyFailures, shown
 from actorflow.flows.results import ErrorCount, ItemResult
 from actorflow.flows.taps import NO_RESULT, Tap
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
+from actorflow.runtime.ref import ActorRef
 
 __all__ = ["Ledger", "Outlet", "wake_at"]
 
@@ -50,6 +51,8 @@ class Ledger:
         max_dead: Most dead letters; one more fails the run.
         ordered: Whether results leave in the order of feeding.
         deps: What handlers find as ``ctx.deps``.
+        last: Name of the stage whose values come out.
+        run_id: Id of the run.
 
     Attributes:
         letters: The dead letters, at most *max_dead*.
@@ -67,8 +70,12 @@ class Ledger:
         max_dead: int = 10_000,
         ordered: bool = False,
         deps: Any = None,
+        last: str = "",
+        run_id: str = "",
     ) -> None:
         self.kernel = kernel
+        self.last = last
+        self.run_id = run_id
         self.window = window
         self.concurrency = window if concurrency is None else min(concurrency, window)
         self.wake_at = 1
@@ -130,19 +137,28 @@ class Ledger:
     def output(self, envelope: Envelope) -> None:
         """A value has come out of the last stage."""
         item = envelope.item
-        if item is None:
-            self.done += 1
+        try:
+            if item is None:
+                self.done += 1
+                if self.taps:
+                    self._publish(envelope, "done", True)
+                self._item_ended(envelope.root)
+                return
+            item.out = True
             if self.taps:
-                self._publish(envelope, "done", True)
-            self._item_ended(envelope.root)
-            return
-        item.out = True
-        if self.taps:
-            self._publish(envelope, "done", False)
-        self._piece_gone(item, envelope)
+                self._publish(envelope, "done", False)
+            self._piece_gone(item, envelope)
+        except BaseException as error:
+            self.halt(error)
 
     def acknowledge(self, envelope: Envelope) -> None:
         """A message has ended without a value of its own."""
+        try:
+            self._acknowledge(envelope)
+        except BaseException as error:
+            self.halt(error)
+
+    def _acknowledge(self, envelope: Envelope) -> None:
         item = envelope.item
         if item is not None:
             self._piece_gone(item, envelope)
@@ -156,6 +172,14 @@ class Ledger:
         self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
     ) -> None:
         """A message has ended as a dead letter."""
+        try:
+            self._give_up(envelope, reason, error, where)
+        except BaseException as mistake:
+            self.halt(mistake)
+
+    def _give_up(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
+    ) -> None:
         stage = where.rpartition("/")[2]
         letter = self._letter(envelope, reason, error, stage)
         first = envelope.item is None or not envelope.item.dead
@@ -173,7 +197,7 @@ class Ledger:
         """Do what `on_failure` of the stage, or else of the flow, says."""
         hook = self.hooks.get(letter.stage_or_actor) or self.hooks.get(None)
         if hook == "halt":
-            self._halt(_given_up(letter))
+            self.halt(_given_up(letter))
         elif hook is not None:
             try:
                 hook(letter)
@@ -181,9 +205,11 @@ class Ledger:
                 self.kernel.report(f"/{self.kernel.name}", "on_failure", error)
         if self.dead_letters > self.max_dead:
             path = f"/{self.kernel.name}"
-            self._halt(TooManyFailures(path, self.max_dead, letter.error))
+            self.halt(TooManyFailures(path, self.max_dead, letter.error))
 
-    def _halt(self, error: BaseException) -> None:
+    def halt(self, error: BaseException) -> None:
+        """The run cannot go on. What goes wrong in here is such a case, and no handler's fault:
+        an account that is wrong would never come to its end."""
         if self.on_halt is not None:
             self.on_halt(error)
 
@@ -194,19 +220,35 @@ class Ledger:
         envelope.item.pieces += more
 
     def divert(self, envelope: Envelope, to: Any) -> None:
-        """The message leaves the run for an actor; here the item counts as skipped."""
-        kernel = to.cell.kernel
-        kernel.held += 1
-        to.cell.mailbox.put(Envelope(envelope.body, next(kernel.ids)))
-        self.acknowledge(envelope)
+        """The message goes to a stage of this run; or to an actor, and its item is skipped."""
+        name = to if isinstance(to, str) else getattr(to, "name", "")
+        cell = to.cell if isinstance(to, ActorRef) else None
+        stage = None if cell else self.kernel.nodes.get(f"/{self.kernel.name}/{name}")
+        mailbox = getattr(cell or stage, "mailbox", None)
+        if mailbox is None:
+            error = ConfigurationError("Divert.to", to, "a ref, or a stage of this flow")
+            self.give_up(envelope, "failed", error, str(name))
+        elif cell is None:
+            envelope.attempt = envelope.emitted = 0
+            envelope.packed = None
+            mailbox.put(envelope)
+        else:
+            cell.kernel.held += 1
+            mailbox.put(Envelope(envelope.body, next(cell.kernel.ids)))
+            self.acknowledge(envelope)
 
     def malformed(self, place: str, text: str, error: Exception) -> None:
         """An entry of the input could not be read: it was fed and is dead."""
         envelope = Envelope(text, self.fed)
         envelope.born = self.kernel.now()
         self.fed += 1
-        self.ids.setdefault(envelope.root, place)
+        if envelope.root not in self.ids:
+            self.name(envelope.root, place)
         self.give_up(envelope, "failed", error, "input")
+
+    def name(self, number: int, name: Any) -> None:
+        """Give item *number* an id of the caller's."""
+        self.ids[number] = name
 
     def _piece_gone(self, item: Item, envelope: Envelope) -> None:
         item.pieces -= 1
@@ -240,7 +282,7 @@ class Ledger:
             result: Any = NO_RESULT
             if tap.values_only:
                 if status == "done":
-                    result = envelope.body
+                    result = envelope if tap.whole else envelope.body
             elif status != "ended":
                 result = self._result(envelope, status, letter, tap.stage)
             tap.push(envelope.root, result, ended)
@@ -295,6 +337,24 @@ class Ledger:
             for (stage, kind), count in self._errors.most_common()
         )
 
+    def dump(self) -> dict[str, Any]:
+        """The account as plain values, for `resume`."""
+        return {
+            "counts": [self.fed, self.done, self.skipped, self.dead, self.dead_letters],
+            "errors": [
+                [stage, kind, count, self._examples[stage, kind]]
+                for (stage, kind), count in self._errors.items()
+            ],
+        }
+
+    def resume(self, state: Mapping[str, Any], letters: Iterable[DeadLetter]) -> None:
+        """Go on from what `dump` gave, with the dead letters of before."""
+        self.fed, self.done, self.skipped, self.dead, self.dead_letters = state["counts"]
+        self.letters.extend(letters)
+        for stage, kind, count, example in state["errors"]:
+            self._errors[stage, kind] = count
+            self._examples[stage, kind] = example
+
     def counts(self) -> dict[str, int]:
         """The five figures of the law."""
         return {
@@ -346,10 +406,14 @@ class Outlet(Mailbox):
         return int(ledger.window - waiting - self.reserved)
 
     def put(self, envelope: Envelope, *, committed: bool = False) -> None:
-        self.accepted += 1
-        self.queue.append(envelope)
-        if self.writers:
-            self.room_made()  # What waits for an earlier item takes up no place.
+        ledger: Any = self.ledger
+        try:
+            self.accepted += 1
+            self.queue.append(envelope)
+            if self.writers:
+                self.room_made()  # What waits for an earlier item takes up no place.
+        except BaseException as error:
+            ledger.halt(error)
 
 
 class _Out:

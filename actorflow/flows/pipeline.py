@@ -33,6 +33,8 @@ from actorflow.graph.rules import failure_hook
 from actorflow.graph.stage import stage
 from actorflow.options import known_names
 from actorflow.policies.kinds import check_policies
+from actorflow.stages.build import chain_of
+from actorflow.stages.remote import check_remote
 
 __all__ = ["Pipeline"]
 
@@ -99,7 +101,7 @@ class Pipeline(Generic[In, Out]):
                 between the oldest unfinished or untaken one and the newest),
                 ``concurrency=None`` (items inside), ``progress=None``, ``observers=()``,
                 ``max_dead=10_000``, ``on_failure=None``, ``deps=None``, ``seed=None``,
-                ``total=None``.
+                ``total=None``, ``system=None`` (the `ActorSystem` to live in).
 
         Raises:
             ConfigurationError: An option is unknown or out of range.
@@ -123,7 +125,8 @@ class Pipeline(Generic[In, Out]):
         """
         given = as_source(source)
         async with self.open(**_counted(given, run_options)) as run:
-            await run.feed_from(given)
+            if run.report is None:
+                await run.feed_from(given)
             return await run.finish()
 
     def run_sync(
@@ -243,6 +246,24 @@ class Pipeline(Generic[In, Out]):
         return await alone.invoke(value)
 
     # Looking --------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Do all that a run does before its first item, and start nothing.
+
+        What can be seen at once was checked when the flow was made; here come the policies
+        of flow and stages together, and whether worker processes can be had and will find
+        their handlers.
+
+        Raises:
+            ActorFlowError: The flow cannot work: `CompilationError`, `ConfigurationError`,
+                `MissingExtra`.
+        """
+        settings = run_settings(self.name, self.policies)
+        shared: dict[str, Any] = {}
+        for each in self.plan.stages:
+            chain_of(each, settings.stage_defaults, shared)
+            if each.runs_in == "process":
+                check_remote(each)
 
     def explain(self) -> str:
         """The stages and their options as a table."""

@@ -9,32 +9,35 @@ The run's body is outside all of that: nothing here cancels it.
 
 from __future__ import annotations
 
+import functools
 import math
 import secrets
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import trio
 
 from actorflow import options
-from actorflow.actors.house import House
 from actorflow.core.envelope import DEFAULT_PRIORITY
+from actorflow.durability.store import RunStatus
 from actorflow.errors import ConfigurationError, InsideTurn, NotRunningError
+from actorflow.flows.controls import Controls
 from actorflow.flows.feeding import Feeder
-from actorflow.flows.ledger import Ledger, Outlet, wake_at
-from actorflow.flows.results import ErrorCount, Report, RunStats, WorkerState
+from actorflow.flows.keeper import Keeper
+from actorflow.flows.keeping import KeepingLedger, ledger_for
+from actorflow.flows.ledger import Outlet, wake_at
+from actorflow.flows.lodging import house_for, kernel_for
+from actorflow.flows.results import Report
 from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.taps import ResultStream, Tap
-from actorflow.flows.watching import run_stats, show_progress, worker_states
+from actorflow.flows.watching import show_progress
 from actorflow.flows.writing import Writer
 from actorflow.graph.plan import Plan as FlowPlan
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import CURRENT, turn_here
 from actorflow.runtime.declare import Plan
-from actorflow.runtime.kernel import Kernel
-from actorflow.runtime.ports import real_ports
 from actorflow.stages.build import StageCell
 
 __all__ = ["Run"]
@@ -49,7 +52,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class Run(Generic[In, Out]):
+class Run(Controls, Generic[In, Out]):
     """A live run; made by ``flow.open()``, which is its ``async with`` block.
 
     Leaving the block calls `finish` if no ending was called; with an exception in the body it
@@ -63,22 +66,18 @@ class Run(Generic[In, Out]):
     def __init__(self, plan: FlowPlan, settings: RunSettings) -> None:
         self.plan = plan
         self.settings = settings
-        self.run_id = settings.run_id or secrets.token_hex(8)
+        # A durable run that is started again by the same command finds itself by its name.
+        self.run_id = settings.run_id or (plan.name if settings.kept else secrets.token_hex(8))
         self.report: Report | None = None
         self._over = trio.Event()
         self._ending = False
         self._error: BaseException | None = None
         self._writer: Writer | None = None
-        kernel = Kernel(plan.name, real_ports(settings.seed), settings.observers)
-        self._kernel = kernel
-        self._ledger = Ledger(
-            kernel,
-            window=settings.window,
-            concurrency=settings.inside,
-            max_dead=settings.max_dead,
-            ordered=settings.ordered,
-            deps=settings.deps,
-        )
+        kernel = self._kernel = kernel_for(plan.name, settings)
+        ledger = self._ledger = ledger_for(kernel, plan, settings, self.run_id)
+        self._keeper: Keeper | None = None
+        if settings.kept is not None and isinstance(ledger, KeepingLedger):
+            self._keeper = Keeper(plan, self.run_id, settings.kept, ledger, self._fail)
         self._ledger.on_idle = self._idle
         self._ledger.on_halt = self._fail
         self._ledger.hooks = {each.name: each.on_failure for each in plan.stages}
@@ -88,13 +87,14 @@ class Run(Generic[In, Out]):
         self.stages: dict[str, StageCell] = {}
         # Last stage first: stopping right to left then follows the flow.
         specs = tuple(ChildSpec(each.name, StageCell, shutdown=30.0) for each in plan.stages[::-1])
-        self._house = House(
+        self._house = house_for(
             kernel,
             Plan(children=specs, max_restarts=0),
             lambda _, spec: self.stages[spec.id],
+            settings.system,
         )
         self._house.on_end = self._tree_ended
-        self._outlet = Outlet(f"/{plan.name}/results", kernel, self._ledger)
+        self._outlet = Outlet(f"/{kernel.name}/results", kernel, self._ledger)
         for stage in plan.stages:
             self.stages[stage.name] = StageCell(
                 stage, self._house.root, self._ledger, settings.stage_defaults
@@ -104,6 +104,8 @@ class Run(Generic[In, Out]):
             cell.target = self.stages[following[0]].mailbox if following else self._outlet
         self._feeder = Feeder(self._ledger, settings)
         self._started = 0.0
+        self._sources = 0  # That were fed, for their places in the store.
+        self._input_ended = False
 
     # The block ------------------------------------------------------------------------
 
@@ -111,10 +113,8 @@ class Run(Generic[In, Out]):
         self._started = self._kernel.now()
         if self._house.ready.is_set():
             raise NotRunningError(f"run {self.run_id} has ended; open another one")
-        sink = self.settings.sink
-        if sink is not None:
-            await sink.open()
-            self._writer = Writer(sink, self._tap(values_only=True), self._fail)
+        if not await self._open_ends():
+            return self
         try:
             await self._house.open()
             await self._house.ready.wait()
@@ -123,11 +123,29 @@ class Run(Generic[In, Out]):
         except BaseException:
             await self._close_all(broken=True)
             raise
+        if self._keeper is not None:
+            self._keeper.start()
         if self._writer is not None:
             self._kernel.services.start_soon(self._writer.run)
         if self.settings.display is not None:
             self._kernel.services.start_soon(show_progress, self, self.settings.display)
         return self
+
+    async def _open_ends(self) -> bool:
+        """Open the store and the sink; `False` if the run has finished before."""
+        keeper, sink = self._keeper, self.settings.sink
+        if keeper is not None:
+            self.report = await keeper.open(self.stages, self._outlet)
+            if self.report is not None:
+                self._ending = True
+                self._over.set()
+                return False
+        if sink is not None:
+            settles = keeper is not None and getattr(sink, "settled", False)
+            tap = self._tap(values_only=True, settled=settles)
+            self._writer = Writer(sink, tap, self._fail, self._kernel.journal)
+            await (sink.open() if keeper is None else keeper.open_sink(sink, tap))
+        return True
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -151,17 +169,25 @@ class Run(Generic[In, Out]):
         Args:
             broken: An error is on its way to the caller, which nothing here may replace.
         """
-        self.cancel()
+        if self._keeper is not None and self._keeper.report is not None:
+            return
+        self._cut_short()
         try:
             await self._house.close()
         finally:
             self._note_report()
-            if self._writer is not None:
-                await self._writer.close(broken=broken)
+            try:
+                if self._keeper is not None:
+                    status: RunStatus = "failed" if self._error else "parked"
+                    await self._keeper.close(status, self.report, broken=broken)
+            finally:
+                if self._writer is not None:
+                    await self._writer.close(broken=broken)
 
     def _idle(self) -> None:
         """The input has ended and nothing is held: there will be no more results."""
-        self._close_taps()
+        for tap in self._ledger.taps:
+            tap.close(self._error)
         self._over.set()
 
     def _tree_ended(self) -> None:
@@ -214,7 +240,10 @@ class Run(Generic[In, Out]):
         self._refuse_inside("run.feed()", "ctx.emit()")
         source = as_source(items, option="feed() items")
         accepted: list[Any] = []
-        if not await self._feed(source, stage, priority, ids, accepted):
+        ended = await self._feed(source, stage, priority, ids, accepted)
+        if self._keeper is not None and accepted:
+            await self._keeper.settled()
+        if not ended:
             text = f"run {self.run_id} ended while it was fed; it has taken {len(accepted)} items"
             raise NotRunningError(text)
         return accepted
@@ -223,16 +252,30 @@ class Run(Generic[In, Out]):
         """Feed all that *source* gives, as there is room for it; returns when it is at its end
         or the run has stopped reading."""
         self._refuse_inside("run.feed_from()", "ctx.emit()")
-        await self._feed(as_source(source), None, DEFAULT_PRIORITY, None, None)
+        given = as_source(source)
+        self._input_ended = await self._feed(
+            given, None, DEFAULT_PRIORITY, None, None, keep=self._keep_source()
+        )
+
+    def _keep_source(self) -> Callable[[Callable[[], Any]], Any] | None:
+        """Where the next source tells how far it was read, in a durable run."""
+        number, self._sources = self._sources, self._sources + 1
+        return None if self._keeper is None else functools.partial(self._keeper.source, number)
 
     async def _feed(
-        self, source: Any, stage: str | None, priority: int, ids: Any, accepted: list[Any] | None
+        self,
+        source: Any,
+        stage: str | None,
+        priority: int,
+        ids: Any,
+        accepted: list[Any] | None,
+        keep: Any = None,
     ) -> bool:
         self._raise_if_over()
         if type(priority) is not int:
             raise ConfigurationError("feed() priority", priority, "a whole number; lower is first")
         mailbox = self._stage(stage or self.plan.entry).mailbox
-        ended = await self._feeder.feed(source, mailbox, priority, ids, accepted)
+        ended = await self._feeder.feed(source, mailbox, priority, ids, accepted, keep)
         if self._error is not None:
             raise self._error
         return ended
@@ -245,7 +288,9 @@ class Run(Generic[In, Out]):
     async def _feed_beside(self, source: Any) -> None:
         mailbox = self._stage(self.plan.entry).mailbox
         try:
-            await self._feeder.feed(source, mailbox, DEFAULT_PRIORITY, None, None)
+            self._input_ended = await self._feeder.feed(
+                source, mailbox, DEFAULT_PRIORITY, None, None, self._keep_source()
+            )
         except trio.Cancelled:
             raise
         except BaseException as error:
@@ -265,13 +310,14 @@ class Run(Generic[In, Out]):
         tap = self._tap(values_only=False)
         return ResultStream(tap, lambda: self._forget(tap))
 
-    def _tap(self, *, values_only: bool) -> Tap:
+    def _tap(self, *, values_only: bool, settled: bool = True) -> Tap:
         tap = Tap(
             self.plan.exits[0],
             ordered=self._ledger.ordered,
             values_only=values_only,
             first=self._ledger.fed,
             on_taken=self._taken,
+            journal=self._kernel.journal if settled else None,
         )
         self._ledger.taps = (*self._ledger.taps, tap)
         return tap
@@ -286,76 +332,22 @@ class Run(Generic[In, Out]):
         if self._outlet.writers:
             self._outlet.room_made()
 
-    # Watching -------------------------------------------------------------------------
-
-    def stats(self) -> RunStats:
-        """The run at this moment, as a frozen copy."""
-        elapsed = self._kernel.now() - self._started
-        return run_stats(self._kernel, self._ledger, self.stages, elapsed, self.settings.total)
-
-    def errors(self) -> tuple[ErrorCount, ...]:
-        """What ended messages, by stage and type; the first 100 kinds."""
-        return self._ledger.errors()
-
-    def workers(self) -> tuple[WorkerState, ...]:
-        """Every worker at this moment."""
-        return worker_states(self.stages)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the run could not go on; `finish` says why."""
-        return self._error is not None
-
-    @property
-    def over(self) -> trio.Event:
-        """Set when nothing is held any more after the input has ended, or the run has ended."""
-        return self._over
-
-    # Changing -------------------------------------------------------------------------
-
-    async def pause(self, stage: str) -> None:
-        """Let *stage* begin no more turns; those in progress go on."""
-        mailbox = self._stage(stage).mailbox
-        mailbox.paused, mailbox.quiet = True, False
-        await trio.lowlevel.checkpoint()
-
-    async def resume(self, stage: str) -> None:
-        """Let *stage* go on."""
-        mailbox = self._stage(stage).mailbox
-        mailbox.paused = False
-        mailbox.look_again()
-        mailbox.wake_for_work()
-        await trio.lowlevel.checkpoint()
-
-    async def resize(self, stage: str, workers: int) -> None:
-        """Give *stage* another number of workers; surplus ones end after their turn."""
-        self._stage(stage).resize(workers)
-        await trio.lowlevel.checkpoint()
-
-    async def set_policy(self, stage: str, policy: object) -> None:
-        """Put *policy* in the place of the one of its kind that *stage* has.
-
-        Raises:
-            ConfigurationError: The stage has no policy of that kind.
-        """
-        self._stage(stage).change(policy)
-        await trio.lowlevel.checkpoint()
-
-    def _stage(self, name: str) -> StageCell:
-        return self.stages[self.plan.stage(name).name]
-
     # Endings --------------------------------------------------------------------------
 
     async def finish(self) -> Report:
-        """Take no more input, wait for all that is held, end.
+        """Take no more input, wait for all that is held, end. Of a durable run that has finished
+        before: the report it had then.
 
         Raises:
             ActorFlowError: Why the run could not go on: `RestartsExhausted`, `TooManyFailures`.
             Exception: What a source or sink raised.
         """
         self._refuse_inside("run.finish()", "a task outside the run")
+        if self._keeper is not None and self._keeper.report is not None:
+            return self._keeper.report
         self._stop_feeding()
         await self._over.wait()
+        self._input_ended = True
         return await self._end(math.inf)
 
     async def drain(self, timeout: float = 30.0) -> Report:
@@ -377,11 +369,17 @@ class Run(Generic[In, Out]):
     async def stop(self) -> Report:
         """End turns now, their attempts given back; what is held stays held."""
         self._refuse_inside("run.stop()", "ctx.fail() or on_failure='halt'")
-        self.cancel()
+        self._cut_short()
         return await self._end(math.inf)
 
     def cancel(self) -> None:
-        """End everything now; the sink gets a few seconds for what came out."""
+        """End everything now and forget what was not finished; the sink gets a few seconds for
+        what came out. A durable run stays as its last checkpoint has it."""
+        self._cut_short()
+        if self._keeper is not None:
+            self._keeper.forget()
+
+    def _cut_short(self) -> None:
         self._ending = True
         self._end_turns()
         if self._writer is not None:
@@ -403,16 +401,22 @@ class Run(Generic[In, Out]):
         self._house.kill()
         await self._house.ended.wait()
         self._note_report()
-        if self._writer is not None:
-            await self._writer.close(broken=self._error is not None)
+        try:
+            if self._keeper is not None:
+                broken = self._error is not None
+                await self._keeper.close(self._status(), self.report, broken=broken)
+        finally:
+            if self._writer is not None:
+                await self._writer.close(broken=self._error is not None)
         if self._error is not None:
             raise self._error
         assert self.report is not None
         return self.report
 
-    def _close_taps(self) -> None:
-        for tap in self._ledger.taps:
-            tap.close(self._error)
+    def _status(self) -> RunStatus:
+        if self._error is not None:
+            return "failed"
+        return "finished" if self._input_ended and not self._ledger.held else "parked"
 
     def _note_report(self) -> None:
         if self.report is not None:

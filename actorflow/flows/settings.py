@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from actorflow import options
+from actorflow.actors.system import ActorSystem
+from actorflow.durability.urls import store_from_url
 from actorflow.errors import ConfigurationError
 from actorflow.flows.sinks import as_sink
 from actorflow.graph.rules import failure_hook
@@ -15,10 +17,39 @@ from actorflow.observe.progress import make_display
 from actorflow.policies import Bulkhead, Deadline, RateLimit
 from actorflow.policies.chain import Chain
 
-__all__ = ["RunSettings", "run_settings"]
+__all__ = ["RunSettings", "StoreSettings", "run_settings"]
 
 #: Most items between the oldest unfinished one and the newest, by default.
 WINDOW = 1024
+
+
+@attrs.frozen(kw_only=True)
+class StoreSettings:
+    """How a durable run uses its store.
+
+    Attributes:
+        store: A URL such as ``sqlite:///run.db``, or a store.
+        resume: "auto" goes on with a run of this id if there is one, "never" refuses it, "must"
+            refuses to begin one.
+        keeps_results: Whether results are stored.
+        interval: Least seconds between two checkpoints.
+        deadline: Seconds for which a commit that fails is tried again.
+        holds: Whether it is tried again, or fails the run at once.
+        migrate: Names of stages that were renamed, old to new; given, another version of the
+            flow may go on with the run.
+        lease: Seconds after which a process that does not answer has lost the run.
+        tune: Whether the interpreter's switch interval is made short.
+    """
+
+    store: Any
+    resume: Any = "auto"
+    keeps_results: bool = False
+    interval: float = 0.0
+    deadline: float = 60.0
+    holds: bool = True
+    migrate: Mapping[str, str] | None = None
+    lease: float = 30.0
+    tune: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +63,8 @@ class RunSettings:
         deadline: Seconds from feeding an item to its end; `None` is no limit.
         total: Items there will be, if that is known.
         on_failure: For stages that say nothing: called with each dead letter, or ``"halt"``.
+        system: The actor system that the run lives in, or `None` for a tree of its own.
+        kept: How its store is used, or `None` without one.
     """
 
     run_id: str | None
@@ -49,6 +82,8 @@ class RunSettings:
     deadline: float | None
     total: int | None
     on_failure: Any
+    system: ActorSystem | None
+    kept: StoreSettings | None
 
 
 def run_settings(
@@ -67,6 +102,9 @@ def run_settings(
     seed: int | None = None,
     total: int | None = None,
     on_failure: Any = None,
+    system: ActorSystem | None = None,
+    store: Any = None,
+    **kept: Any,
 ) -> RunSettings:
     """Check the options of a run of *flow*.
 
@@ -75,14 +113,14 @@ def run_settings(
     """
     if type(ordered) is not bool:
         raise ConfigurationError("run option ordered", ordered, "True or False")
+    if not (system is None or isinstance(system, ActorSystem)):
+        raise ConfigurationError("run option system", system, "an ActorSystem")
+    if system is not None and seed is not None:
+        raise ConfigurationError("run option seed", seed, "left to the ActorSystem(seed=...)")
     bounds = [each.limit for each in policies if isinstance(each, Bulkhead)]
     if concurrency is not None:
         bounds.append(options.count("run option concurrency", concurrency))
-    rates = [each for each in policies if isinstance(each, RateLimit)]
-    for each in rates:
-        if each.key is not None:
-            wanted = "None, as the flow's own limit is asked before an item is read"
-            raise ConfigurationError(f"flow {flow!r} RateLimit.key", each.key, wanted)
+    rate = _rate_of(flow, policies)
     deadlines = [each.seconds for each in policies if isinstance(each, Deadline)]
     return RunSettings(
         run_id=options.optional(options.name, "run option run_id", run_id),
@@ -98,8 +136,53 @@ def run_settings(
         stage_defaults=tuple(
             each for each in policies if not isinstance(each, (Bulkhead, RateLimit, Deadline))
         ),
-        rate=Chain(rates, where=f"flow {flow!r}").gate if rates else None,
+        rate=rate,
         deadline=min(deadlines, default=None),
         total=options.optional(options.count, "run option total", total, least=0),
         on_failure=options.optional(failure_hook, "run option on_failure", on_failure),
+        system=system,
+        kept=_store_settings(store, **kept),
     )
+
+
+def _store_settings(
+    store: Any,
+    *,
+    resume: str = "auto",
+    results: str = "discard",
+    interval: float | None = None,
+    store_deadline: float = 60.0,
+    on_store_failure: str = "hold",
+    migrate: Mapping[str, str] | None = None,
+    lease: float = 30.0,
+    tune: bool = True,
+) -> StoreSettings | None:
+    options.choice("run option resume", resume, ("auto", "never", "must"))
+    options.choice("run option results", results, ("discard", "store"))
+    options.choice("run option on_store_failure", on_store_failure, ("hold", "stop"))
+    if store is None:
+        for name, given in (("resume", resume != "auto"), ("results", results != "discard")):
+            if given:
+                raise ConfigurationError("run option store", None, f"given with {name}=")
+        return None
+    return StoreSettings(
+        store=store_from_url(store) if isinstance(store, str) else store,
+        resume=resume,
+        keeps_results=results == "store",
+        interval=0.0 if interval is None else options.seconds("run option interval", interval),
+        deadline=options.positive("run option store_deadline", store_deadline),
+        holds=on_store_failure == "hold",
+        migrate=migrate,
+        lease=options.positive("run option lease", lease),
+        tune=tune,
+    )
+
+
+def _rate_of(flow: str, policies: Sequence[Any]) -> Any:
+    """What admits items at the flow's own rate limits, or `None`."""
+    rates = [each for each in policies if isinstance(each, RateLimit)]
+    for each in rates:
+        if each.key is not None:
+            wanted = "None, as the flow's own limit is asked before an item is read"
+            raise ConfigurationError(f"flow {flow!r} RateLimit.key", each.key, wanted)
+    return Chain(rates, where=f"flow {flow!r}").gate if rates else None

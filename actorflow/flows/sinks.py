@@ -4,10 +4,16 @@
                                 ├──► TextLinesSink ──► out.txt, stdout
                                 ├──► CallableSink ───► fn(value)
                                 └──► ListSink ───────► .values
+    checkpoint ──► position(), sync() ──► a later run ──► open(at=position)
 
 A sink is opened, written to in blocks by one task at a time, and closed. A file gets
 a block whole or not at all: one value that cannot be written refuses the block before
 any of it leaves, so that the caller can find it out and write the others.
+
+A file can be gone on with: a checkpoint names its `position` once `sync` has brought
+it to the disk, and a run that goes on from there cuts off what came later. So each
+value is in the file once, however often the process was killed. Other sinks may get
+a value again.
 
 Offsets are bytes.
 """
@@ -37,6 +43,7 @@ __all__ = [
     "CallableSink",
     "JsonLinesSink",
     "ListSink",
+    "ResumableSink",
     "Sink",
     "TextLinesSink",
     "as_sink",
@@ -66,6 +73,20 @@ class Sink(Protocol[T_contra]):
         """Bring everything to its place and let go of it. Closing twice does nothing."""
 
 
+@runtime_checkable
+class ResumableSink(Sink[T_contra], Protocol[T_contra]):
+    """A sink that a run can go on with where a checkpoint left it: each value is there once."""
+
+    async def open(self, at: int | None = None, *, fresh_inode: bool = False) -> None:
+        """Get ready for values, behind the first *at* bytes of an earlier run if given."""
+
+    def position(self) -> int | None:
+        """Bytes the system has been given in completed writes; `None` if it cannot be resumed."""
+
+    def sync(self) -> None:
+        """Bring them to the disk: called in any thread, before a checkpoint names them."""
+
+
 class _FileSink(trio.abc.AsyncResource):
     """Values as lines of a file; `_line` makes one of a value.
 
@@ -80,19 +101,45 @@ class _FileSink(trio.abc.AsyncResource):
 
     @property
     def offset(self) -> int:
-        """Bytes written since the sink was opened."""
+        """Bytes written: of a file its length, else since the sink was opened."""
         return self._writer.offset
 
-    async def open(self) -> None:
-        """Create the file, or empty it.
+    def position(self) -> int | None:
+        """Where a later run goes on: the length of the file after the last completed write.
+
+        `None` for pipes and terminals, whatever standard output leads to, and before the
+        file is opened for the first time.
+        """
+        return self._writer.offset if self._writer.is_file else None
+
+    def sync(self) -> None:
+        """Bring the file to the disk (fsync), with all that `position` has counted.
+
+        A plain function that blocks. It may be called from any thread, while a block is being
+        written and after the sink is closed, when there is nothing left to do.
+
+        Raises:
+            OSError: The disk failed; from then on always, until the sink is opened again.
+        """
+        self._writer.sync()
+
+    async def open(self, at: int | None = None, *, fresh_inode: bool = False) -> None:
+        """Create the file or empty it, or go on with one that an earlier run has written.
+
+        Args:
+            at: The `position` to go on from: what is before it stays, what follows is cut off.
+            fresh_inode: Whether the earlier writer may be alive, such as a stopped process: the
+                file is replaced by a copy, and whatever that writer still writes is in vain.
+                Hard links go on to name the old file, and so does who reads along.
 
         Raises:
             OSError: The file cannot be opened for writing.
-            UsageError: The sink is open already.
+            UsageError: The sink is open already; or the file cannot be gone on with, since it is
+                missing, shorter than *at* or no regular file.
         """
         if self._writer.is_open:
             raise UsageError(f"{self.name}: the sink is open already; give each run its own")
-        await self._writer.open()
+        await self._writer.open(at, fresh_inode=fresh_inode)
 
     async def write(self, values: Sequence[Any]) -> None:
         """Write a line per value; returns when the system has them.
@@ -137,7 +184,8 @@ class JsonLinesSink(_FileSink):
     ``NaN`` and infinities, other keys and everything else are refused.
 
     Args:
-        path: The file, emptied when opened; ``"-"`` is standard output.
+        path: The file, emptied when opened unless a run is gone on with; ``"-"`` is standard
+            output.
         settled: Write only what a durable cut covers, for those who read along. In a run
             without a store there are no cuts and it means nothing.
     """
@@ -164,7 +212,8 @@ class TextLinesSink(_FileSink):
     read as two.
 
     Args:
-        path: The file, emptied when opened; ``"-"`` is standard output.
+        path: The file, emptied when opened unless a run is gone on with; ``"-"`` is standard
+            output.
     """
 
     def _line(self, value: Any, index: int) -> bytes:

@@ -9,12 +9,15 @@ entry while it has a first, never loses one when it is cancelled, and gives the
 loop back after about a millisecond. An entry that cannot be read is `Malformed`,
 a value like any other: the run makes a dead letter of it and goes on.
 
+Sequences and regular files can be read again: their `cursor` is kept by a checkpoint
+instead of their items, and `seek` goes on from it in another process. Of an iterator,
+a pipe or standard input the items themselves must be kept.
+
 Sizes and offsets are bytes; lines count from 1.
 """
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import time
@@ -31,53 +34,33 @@ from collections.abc import (
     Set,
 )
 from itertools import islice
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, NoReturn, Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
-import attrs
 import trio
 
-from actorflow import options
-from actorflow.errors import ConfigurationError, DecodeError
-from actorflow.flows.files import STANDARD, BlockReader, FilePath, LineSplitter, Long, file_path
+from actorflow.errors import ConfigurationError, SourceChanged, UsageError
+from actorflow.flows.cursors import SequencePrint, items_from, own_cursor
+from actorflow.flows.lines import LineSource
+from actorflow.flows.pulling import Malformed, Slice, refuse_closed
 
 __all__ = [
     "IterableSource",
     "JsonLinesSource",
     "Malformed",
+    "ReplayableSource",
     "Source",
     "TextLinesSource",
     "as_source",
+    "is_replayable",
 ]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-#: How long a source holds the event loop at a stretch: a thousandth of a second is not felt
-#: by timers, and long enough that the cost of letting others run (4 µs) stays below 1 %.
-SLICE_SECONDS = 0.001
-
-#: Pulls after which others run even if the clock stands still, as it does in a simulation.
-SLICE_PULLS = 64
-
-#: Longest line read by default: far above any sane record, far below what hurts.
-MAX_LINE = 16 * 1024 * 1024
+#: What a cursor into a sequence says it is one of.
+KIND = "sequence"
 
 NO_ITEMS = "an iterable or async iterable of items (wrap a single value in a list)"
-
-
-@attrs.frozen
-class Malformed:
-    """An entry of the input that could not be read.
-
-    Attributes:
-        place: Where it stands, such as ``in.jsonl:17``.
-        text: The entry as it was found; the first 1,024 bytes of a line that is too long.
-        error: What is wrong with it.
-    """
-
-    place: str
-    text: str
-    error: Exception
 
 
 @runtime_checkable
@@ -95,22 +78,25 @@ class Source(Protocol[T_co]):
         """Let go of what is open. Closing twice does nothing."""
 
 
-class _Slice:
-    """Lets other tasks run once per `SLICE_SECONDS` and once per `SLICE_PULLS`."""
+class ReplayableSource(Source[T_co], Protocol[T_co]):
+    """A source that can be read on from where an earlier one was left; see `is_replayable`."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._until = 0.0
-        self._pulls = SLICE_PULLS
+    @property
+    def replayable(self) -> bool:
+        """Whether it can, as it is: some files can, others are pipes."""
 
-    async def begin(self) -> float:
-        """When the work that begins now should end, after letting others run if it is time."""
-        self._pulls += 1
-        if self._pulls >= SLICE_PULLS or self._clock() >= self._until:
-            await trio.lowlevel.checkpoint()
-            self._until = self._clock() + SLICE_SECONDS
-            self._pulls = 0
-        return self._until
+    def cursor(self) -> Any:
+        """The position after all that `pull` has given, and what the input is known again by.
+
+        A plain value that msgpack can hold. Often asked for, so it reads and waits for nothing.
+        """
+
+    async def seek(self, cursor: Any, run: str) -> None:
+        """Go on from *cursor*, before the first pull.
+
+        Raises:
+            SourceChanged: The input is not the one that *run* has read.
+        """
 
 
 class IterableSource(trio.abc.AsyncResource, Generic[T]):
@@ -125,7 +111,10 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
 
     Attributes:
         name: Name of the generator, or of the type of *values*.
-        total: How many items there are, if *values* is a sequence or set.
+        total: How many items there are, if *values* is a sequence or set; all of them, wherever
+            a cursor led.
+        replayable: Whether *values* is a sequence: lists, tuples and ranges are, sets are not,
+            since their order is another in every process.
 
     Args:
         values: What to take items from. A str, bytes or mapping is refused, since its
@@ -150,13 +139,16 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
         self.name: str = getattr(values, "__name__", type(values).__name__)
         # Others that have a length, such as a query, may fetch everything to tell it.
         self.total = len(values) if isinstance(values, (Sequence, Set)) else None
+        self.replayable = isinstance(values, Sequence)
+        self._print: SequencePrint | None = None
+        self._index = 0
         self._values = values
         self._iterator: Iterator[T] | AsyncIterator[T] | None = None
         self._failure: Exception | None = None
         self._ended = False
         self._closed = False
         self._clock = clock
-        self._slice = _Slice(clock)
+        self._slice = Slice(clock)
 
     async def pull(self, most: int) -> Sequence[T | Malformed]:
         """The next items; none at the end.
@@ -166,7 +158,7 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
         """
         assert most >= 1, most
         if self._closed:
-            _refuse_closed(self.name)
+            refuse_closed(self.name)
         until = await self._slice.begin()
         if self._failure is not None:
             failure, self._failure = self._failure, None
@@ -176,6 +168,57 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
         if isinstance(self._values, AsyncIterable):
             return await self._one(self._values)
         return self._several(self._values, most, until)
+
+    def cursor(self) -> dict[str, Any]:
+        """How many items were pulled, as a plain value that `seek` understands.
+
+        Raises:
+            UsageError: The source is not `replayable`.
+        """
+        if not self.replayable:
+            raise UsageError(f"{self.name}: has no cursor, since it cannot be read again")
+        known = self._known()
+        return {
+            "kind": KIND,
+            "index": self._index,
+            "length": known.length,
+            "digest": known.digest,
+        }
+
+    async def seek(self, cursor: Any, run: str) -> None:
+        """Go on with the item after the last that was pulled when *cursor* was taken.
+
+        The sequence must be as long as it was: a longer one may have its new items anywhere.
+        If the items can be turned into bytes, some of them must be what they were.
+
+        Args:
+            cursor: What `cursor` gave.
+            run: Id of the run, for the error.
+
+        Raises:
+            SourceChanged: It is not the sequence that was read.
+            UsageError: Something was pulled already.
+            trio.ClosedResourceError: The source is closed.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._closed:
+            refuse_closed(self.name)
+        if self._iterator is not None:
+            raise UsageError(f"{self.name}: seek() comes before the first pull")
+        kind = KIND if self.replayable else "plain iterator"
+        place = own_cursor(cursor, kind, run, self.name)
+        known = SequencePrint(place["length"], place["digest"])
+        change = known.change(self._known(), place["index"])
+        if change:
+            raise SourceChanged(run, self.name, change)
+        self._index = place["index"]
+        self._iterator = items_from(cast(Sequence[T], self._values), self._index)
+
+    def _known(self) -> SequencePrint:
+        """The print of the items as they were before the first was handed out and changed."""
+        if self._print is None:
+            self._print = SequencePrint.take(cast(Sequence[T], self._values))
+        return self._print
 
     async def _one(self, values: AsyncIterable[T]) -> Sequence[T]:
         if self._iterator is None:
@@ -188,6 +231,8 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
 
     def _several(self, values: Iterable[T], most: int, until: float) -> Sequence[T]:
         if self._iterator is None:
+            if self.replayable:
+                self._known()
             self._iterator = iter(values)
         taken: list[T] = []
         try:
@@ -201,6 +246,7 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
             if not taken:
                 raise
             self._failure = error
+        self._index += len(taken)
         return taken
 
     async def aclose(self) -> None:
@@ -213,136 +259,7 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
             inner.close()
 
 
-class _LineSource(trio.abc.AsyncResource, Generic[T]):
-    """Lines of a file, each made into an entry by `_value`.
-
-    Attributes:
-        name: The file's name as given, or ``stdin``.
-        offset: Where the next line that was not yet pulled begins.
-        line: Number of the last line pulled; 0 before the first.
-    """
-
-    _skip_blank = False
-
-    def __init__(
-        self,
-        path: FilePath,
-        *,
-        encoding: str = "utf-8",
-        max_line: int = MAX_LINE,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        kind = type(self).__name__
-        self._reader = BlockReader(file_path(f"{kind}.path", path, "standard input"))
-        self.name = "stdin" if self._reader.path == STANDARD else self._reader.path
-        self.encoding = _line_encoding(f"{kind}.encoding", encoding)
-        self.max_line = options.count(f"{kind}.max_line", max_line)
-        self.offset = 0
-        self.line = 0
-        self._received = 0
-        self._splitter = LineSplitter(max_line)
-        self._ended = False
-        self._closed = False
-        self._clock = clock
-        self._slice = _Slice(clock)
-
-    def check(self) -> None:
-        """Raise now what opening the file would raise, without waiting for anybody.
-
-        Raises:
-            OSError: `FileNotFoundError`, `IsADirectoryError`, `PermissionError` and others.
-        """
-        self._reader.check()
-
-    async def open(self) -> None:
-        """Open the file, if it is not open yet; the first pull does this too.
-
-        Raises:
-            OSError: As from `check`.
-            trio.ClosedResourceError: The source is closed.
-        """
-        if self._closed:
-            _refuse_closed(self.name)
-        await self._reader.open()
-
-    async def pull(self, most: int) -> Sequence[T | Malformed]:
-        """The next lines; none at the end.
-
-        Raises:
-            OSError: The file cannot be opened or read.
-            trio.ClosedResourceError: The source is closed.
-        """
-        assert most >= 1, most
-        await self.open()
-        entries: list[T | Malformed] = []
-        while not entries:
-            until = await self._slice.begin()
-            if self._splitter.lines:
-                self._take(entries, most, until)
-            elif self._ended:
-                break
-            else:
-                await self._read()
-        return entries
-
-    async def aclose(self) -> None:
-        """Close the file; standard input stays open."""
-        self._closed = True
-        self._reader.close()
-
-    async def _read(self) -> None:
-        block = await self._reader.read()
-        self._received += len(block)
-        if block:
-            self._splitter.add(block)
-        else:
-            self._splitter.finish()
-            self._ended = True
-
-    def _take(self, entries: list[T | Malformed], most: int, until: float) -> None:
-        lines = self._splitter.lines
-        while lines and len(entries) < most:
-            line = lines.popleft()
-            self.line += 1
-            # The last line may lack its newline.
-            self.offset = min(self.offset + len(line) + 1, self._received)
-            if self.line == 1 and isinstance(line, bytes) and self.encoding == "utf-8":
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if not self._skip_blank or isinstance(line, Long) or line.strip():
-                entries.append(self._entry(line))
-            if self._clock() >= until:
-                break
-
-    def _entry(self, line: bytes | Long) -> T | Malformed:
-        if isinstance(line, Long):
-            detail = f"a line of {line.size:,} bytes, above `max_line` ({self.max_line:,})"
-            return self._malformed(line.head, detail)
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        try:
-            return self._value(line.decode(self.encoding))
-        except UnicodeDecodeError as error:
-            detail = f"not {self.encoding} at byte {error.start + 1} ({error.reason})"
-        except json.JSONDecodeError as error:
-            detail = f"not JSON at column {error.pos + 1} ({error.msg.removesuffix(' at')})"
-        except RecursionError:
-            detail = "JSON nested too deeply"
-        except ValueError as error:
-            detail = f"not JSON ({error})"
-        return self._malformed(line, detail)
-
-    def _malformed(self, line: bytes, detail: str) -> Malformed:
-        place = f"{self.name}:{self.line}"
-        # The error is made, not caught: a traceback would keep the whole block alive.
-        return Malformed(
-            place, line.decode(self.encoding, "backslashreplace"), DecodeError(detail, place)
-        )
-
-    def _value(self, text: str) -> T:
-        raise NotImplementedError
-
-
-class JsonLinesSource(_LineSource[Any]):
+class JsonLinesSource(LineSource[Any]):
     """The decoded values of a file with one JSON value per line.
 
     Blank lines are skipped. A line that is no JSON (``NaN`` and numbers beyond a float
@@ -365,7 +282,7 @@ class JsonLinesSource(_LineSource[Any]):
         return _DECODER.decode(text)
 
 
-class TextLinesSource(_LineSource[str]):
+class TextLinesSource(LineSource[str]):
     """The lines of a text file as str, without their newline; empty ones too.
 
     A line that is not in *encoding* or too long becomes a `Malformed` with its number.
@@ -402,19 +319,9 @@ def as_source(
     return IterableSource(cast("Iterable[T] | AsyncIterable[T]", value), option=option)
 
 
-def _refuse_closed(name: str) -> NoReturn:
-    raise trio.ClosedResourceError(f"{name}: the source is closed; make a new one to read again")
-
-
-def _line_encoding(option: str, encoding: object) -> str:
-    wanted = "a text encoding with one-byte newlines, such as 'utf-8' or 'latin-1'"
-    try:
-        name = codecs.lookup(str(encoding)).name.removesuffix("-sig")
-        if "\n".encode(name) == b"\n":
-            return name
-    except (LookupError, ValueError):
-        pass
-    raise ConfigurationError(option, encoding, wanted)
+def is_replayable(source: Source[T]) -> TypeGuard[ReplayableSource[T]]:
+    """Whether *source* has a cursor, as it is now."""
+    return bool(getattr(source, "replayable", False))
 
 
 def _no_number(word: str) -> NoReturn:

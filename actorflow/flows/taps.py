@@ -8,10 +8,12 @@ results are counted and dropped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
+
+from actorflow.runtime.journal import Journal
 
 __all__ = ["NO_RESULT", "ResultStream", "Tap"]
 
@@ -31,16 +33,20 @@ class Tap:
         values_only: Keep plain values of what is done, instead of results of everything.
         first: Number of the first item that comes in order; earlier ones come as they end.
         on_taken: Called when results were taken, so that feeding may go on.
+        journal: Of a durable run: results are let go when a cut on the disk covers them.
 
     Attributes:
         bounded: Whether generators wait for the taker.
+        whole: Keep envelopes instead of plain values, for a writer that tells what is written.
     """
 
     __slots__ = (
         "_arrived",
         "_early",
+        "_journal",
         "_next",
         "_ready",
+        "_unsettled",
         "bounded",
         "closed",
         "error",
@@ -48,6 +54,7 @@ class Tap:
         "ordered",
         "stage",
         "values_only",
+        "whole",
     )
 
     def __init__(
@@ -58,6 +65,7 @@ class Tap:
         values_only: bool,
         first: int,
         on_taken: Callable[[], None],
+        journal: Journal | None = None,
     ) -> None:
         self.stage = stage
         self.ordered = ordered
@@ -70,6 +78,11 @@ class Tap:
         self._arrived: trio.Event | None = None
         self._next = first
         self._early: dict[int, tuple[list[Any], bool]] = {}
+        self.whole = False
+        self._journal = journal
+        self._unsettled: deque[tuple[int, Any]] = deque()
+        if journal is not None:
+            journal.on_commit.append(self._settle)
 
     def push(self, number: int, result: Any, ended: bool) -> None:
         """One result of item *number*, or `NO_RESULT`; *ended*: it was its last."""
@@ -80,7 +93,7 @@ class Tap:
             self._early[number] = results, ended
             return
         if result is not NO_RESULT:
-            self._ready.append(result)
+            self._arrive((result,))
         if ended and self.ordered and number == self._next:
             self._next += 1
             self._release()
@@ -91,14 +104,44 @@ class Tap:
         """Let go of what waited for the item that has just ended."""
         while (waiting := self._early.pop(self._next, None)) is not None:
             results, ended = waiting
-            self._ready.extend(results)
+            self._arrive(results)
             if not ended:
                 return
             self._next += 1
 
+    def _arrive(self, results: Iterable[Any]) -> None:
+        """Results may be taken: now, or once they are on disk."""
+        if self._journal is None or self._journal.broken is not None:
+            self._ready.extend(results)
+        else:
+            self._unsettled.extend((self._journal.number, result) for result in results)
+
+    def _settle(self, number: int) -> None:
+        """Cut *number* is on disk."""
+        unsettled = self._unsettled
+        while unsettled and unsettled[0][0] <= number:
+            self._ready.append(unsettled.popleft()[1])
+        if self._arrived is not None and (self._ready or self.closed):
+            self._tell()
+
+    def forsake(self) -> None:
+        """What is not on disk by now will not be: nobody gets it."""
+        self._unsettled.clear()
+        self._tell()
+
+    def dump(self) -> dict[str, Any]:
+        """Where the order of feeding has got to."""
+        ended = sorted(number for number, (_, ended) in self._early.items() if ended)
+        return {"next": self._next, "ended": ended}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `dump` gave."""
+        self._next = state["next"]
+        self._early = {number: ([], True) for number in state["ended"]}
+
     def untaken(self) -> int:
         """Results that wait here, those that wait for an earlier item included."""
-        return len(self._ready) + len(self._early)
+        return len(self._ready) + len(self._early) + len(self._unsettled)
 
     def ready(self) -> int:
         """Results that may be taken now."""
@@ -110,7 +153,7 @@ class Tap:
         What waited for an item that did not end comes in its order all the same.
         """
         for number in sorted(self._early):
-            self._ready.extend(self._early.pop(number)[0])
+            self._arrive(self._early.pop(number)[0])
         self.closed = True
         self.error = self.error or error
         self._tell()
@@ -119,6 +162,7 @@ class Tap:
         """Nobody will take any more."""
         self._ready.clear()
         self._early.clear()
+        self._unsettled.clear()
         self.close()
 
     async def take(self) -> list[Any]:
@@ -155,7 +199,7 @@ class Tap:
     async def _wait(self) -> bool:
         """Wait for something to take; `False` at the end. Several takers may wait at once."""
         while not self._ready:
-            if self.closed:
+            if self.closed and (self.error is not None or not self._unsettled):
                 if self.error is not None:
                     raise self.error
                 return False

@@ -16,6 +16,7 @@ from typing import Any
 import trio
 
 from actorflow.flows.taps import Tap
+from actorflow.runtime.journal import Journal
 
 __all__ = ["Writer"]
 
@@ -32,9 +33,17 @@ class Writer:
         sink: Where to; open, and closed by `close`.
         tap: Where from.
         on_failure: Told what the sink raised.
+        journal: Of a durable run: told what is written.
     """
 
-    def __init__(self, sink: Any, tap: Tap, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        sink: Any,
+        tap: Tap,
+        on_failure: Callable[[BaseException], None],
+        journal: Journal | None = None,
+    ) -> None:
+        self._journal = journal
         self._sink = sink
         self._tap = tap
         self._on_failure = on_failure
@@ -47,7 +56,12 @@ class Writer:
         try:
             with self._scope:
                 while values := await self._tap.take():
-                    await self._sink.write(values)
+                    if self._journal is None:
+                        await self._sink.write(values)
+                        continue
+                    await self._sink.write([envelope.body for envelope in values])
+                    for envelope in values:
+                        self._journal.drop(envelope)
         except BaseException as error:
             self._on_failure(error)
         if self._scope.cancelled_caught:

@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast, runtime_checkable
 
 from actorflow import options
 from actorflow.errors import ConfigurationError
@@ -37,7 +37,7 @@ LINE_EVERY = 1.0
 #: Seconds over which the speed is measured: what was before says nothing about now.
 SPEED_OVER = 10.0
 
-#: How many of the last errors the full display shows, and how much of each.
+#: How many errors the full display shows, and how much of each.
 ERRORS, ERROR_WIDTH = 5, 200
 
 STAGE_COLUMNS = (
@@ -73,8 +73,23 @@ class StageStats(Protocol):
     def workers(self) -> int: ...
 
 
+@runtime_checkable
+class ErrorCount(Protocol):
+    """How often one type of error ended a message in one stage, with one example."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def example(self) -> str: ...
+
+
 class RunStats(Protocol):
-    """How far a run is, as of now. It may have `errors` too, the last ones last."""
+    """How far a run is, as of now. It may have `errors` too: counted by stage and type, the
+    most frequent first, or else the last ones last."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -112,7 +127,7 @@ def make_display(progress: object, *, stream: TextIO | None = None) -> Display |
     Args:
         progress: `None` or `False` for none; `True` or ``"bar"``; ``"compact"`` for a line
             of text a second; ``"detailed"`` for a table of the stages below the bar;
-            ``"full"`` for the last errors below that; or an object with `on_start`,
+            ``"full"`` for errors below that; or an object with `on_start`,
             `on_update` and `on_finish`, which each get the stats of the run.
         stream: Where to show it; standard error unless given. If that is no terminal,
             `True` and the names show nothing.
@@ -317,13 +332,13 @@ def _stage_table(stages: Mapping[str, StageStats]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("stage", overflow="ellipsis", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("stage")  # The one that gives way where the terminal is narrow.
     for column in STAGE_COLUMNS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name, stage in stages.items():
         numbers = (f"{getattr(stage, column):,}" for column in STAGE_COLUMNS)
-        table.add_row(Text(_printable(name)), *numbers)
+        table.add_row(Text(_printable(name), no_wrap=True, overflow="ellipsis"), *numbers)
     return table
 
 
@@ -332,14 +347,18 @@ def _last_errors(errors: Iterable[Any] | Mapping[Any, Any]) -> list[RenderableTy
 
     if isinstance(errors, Mapping):
         errors = [f"{key}: {value}" for key, value in errors.items()]
-    last = deque(errors, maxlen=ERRORS)
+    known = list(errors)
+    counted = bool(known) and isinstance(known[0], ErrorCount)
+    shown = known[:ERRORS] if counted else known[-ERRORS:]
     return [
         Text(_printable(_in_words(error)), style="red", no_wrap=True, overflow="ellipsis")
-        for error in last
+        for error in shown
     ]
 
 
 def _in_words(error: object) -> str:
+    if isinstance(error, ErrorCount):
+        return f"{error.count:,} x {error.stage}: {error.type}: {error.example}"
     return f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
 
 

@@ -11,7 +11,9 @@
                     return self.balance
 
 The fields are the state. A turn that fails puts them back as they were: replace
-values, do not change them in place, or spawn with ``isolation="copy"``.
+values, do not change them in place, or spawn with ``isolation="copy"``. In debug mode
+(``ActorSystem(..., debug=True)``) an actor says so when a failed turn did not keep to it.
+Each actor gets a copy of its own of a list, dict or set that is a default.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import attrs
 
 from actorflow.errors import ConfigurationError
 from actorflow.runtime.cell import Cell
+from actorflow.runtime.inplace import KeptFields
 from actorflow.runtime.turn import Turn
 
 __all__ = ["Actor", "ActorBehaviour"]
@@ -50,7 +53,9 @@ class Actor:
             raise ConfigurationError(
                 f"{cls.__qualname__}.receive", cls.receive, "written as `async def receive`"
             )
-        attrs.define(cls, slots=False, kw_only=True, eq=False, init=True, repr=True)
+        attrs.define(
+            cls, slots=False, kw_only=True, eq=False, repr=True, field_transformer=_own_defaults
+        )
 
     async def receive(self, message: Any, ctx: Turn) -> Any:
         """Handle one message; what it returns answers an ask.
@@ -66,6 +71,16 @@ class Actor:
 
     async def on_stop(self, ctx: Turn) -> None:
         """Clean up: at every end of an incarnation whose `on_start` succeeded."""
+
+
+def _own_defaults(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """No two actors, and no two incarnations, share a default that can change."""
+    return [
+        field.evolve(default=attrs.Factory(functools.partial(copy.deepcopy, field.default)))
+        if type(field.default) in (list, dict, set)
+        else field
+        for field in fields
+    ]
 
 
 class ActorBehaviour:
@@ -103,7 +118,7 @@ class ActorBehaviour:
         cell.state = instance.__dict__
         cell.turn_type = Turn
         cell.crash_on = type(instance).crash_on
-        cell.save = self._save
+        cell.save = KeptFields if cell.kernel.debug and self._save is dict.copy else self._save
 
     def starter(self, cell: Cell) -> Callable[[Turn], Any] | None:
         """`on_start` of the instance, if it has one of its own."""

@@ -19,15 +19,15 @@ __all__ = ["FROZEN", "pack_body", "refresh_body"]
 logger = logging.getLogger("actorflow")
 
 
-def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> None:
+def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> Exception | None:
     """Write down the body of *envelope* unless it is frozen.
 
     A body that cannot be written is shared between attempts, counted under
-    ``shared_bodies``, and warned about once per type.
+    ``shared_bodies``, and warned about once per type; answers why it could not.
     """
     body = envelope.body
     if type(body) in FROZEN or is_frozen(body):
-        return
+        return None
     try:
         envelope.packed = encode(body)
     except Exception as error:  # EncodeError, or whatever a type of the user's own raises.
@@ -36,6 +36,8 @@ def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> None:
             logger.warning("%s: messages are shared between attempts, not copied: %s", path, error)
         kernel.counters["shared_bodies"] += 1
         kernel.counters[f"shared:{kind}"] += 1
+        return error
+    return None
 
 
 def refresh_body(envelope: Envelope) -> None:

@@ -18,6 +18,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
 from actorflow.core.envelope import Envelope
 from actorflow.runtime.due import Entry
+from actorflow.runtime.inplace import KeptFields
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
 
@@ -110,6 +111,7 @@ class Cell:
         "stash",
         "state",
         "stop_by",
+        "stop_least",
         "stopping",
         "stuck",
         "target",
@@ -163,6 +165,7 @@ class Cell:
         self.scope: trio.CancelScope | None = None
         self.alert = self.killed = self.stopping = False
         self.stop_by: float | None = None
+        self.stop_least: float | None = None  # While `on_stop` runs: until when it may.
         self.incarnation = 0
         # What outlives it.
         self.ended: Ending | None = None
@@ -214,9 +217,16 @@ class Cell:
         self.killed = self.alert = True
         self.stop_by = -math.inf
         self.nudge()
-        if self.scope is not None:
+        if self.stop_least is not None:
+            self._hurry_hook(self.stop_least)
+        elif self.scope is not None:
             self.scope.cancel()
         self._hurry_children()
+
+    def _hurry_hook(self, until: float) -> None:
+        """`on_stop` runs, and has suspended: its turn now ends at *until* at the latest."""
+        self.ends_at = min(self.ends_at, until)
+        self.look_at_the_time()
 
     def _hurry_children(self) -> None:
         """Past its last turn an actor waits for its children: they hear of the sooner end."""
@@ -258,6 +268,8 @@ class Cell:
     def roll_back(self) -> None:
         """The turn has not happened: the fields go back and its `Turn` ends."""
         if self.saved is not None and self.state is not None:
+            if type(self.saved) is KeptFields:
+                self.kernel.tell_changed(self.path, self.saved.changed())
             self.state.clear()
             self.state.update(self.saved)
             self.saved = None

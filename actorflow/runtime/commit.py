@@ -182,10 +182,10 @@ def _send(cell: Cell, effects: Effects) -> None:
     kernel = cell.kernel
     spilled: dict[str, int] = {}
     for target, envelope, delay in effects.sends:
-        kernel.held += 1
-        mailbox = target.mailbox
-        if delay > 0:
-            kernel.heap.at(kernel.now() + delay, mailbox.put, envelope)
+        mailbox, theirs = target.mailbox, target.kernel
+        theirs.held += 1  # Which may be another system.
+        if delay > 0 and not mailbox.closed:
+            theirs.heap.at(theirs.now() + delay, mailbox.put, envelope)
             continue
         if mailbox.overflow in SPILLS and not mailbox.closed and mailbox.free() <= 0:
             spilled[mailbox.path] = spilled.get(mailbox.path, 0) + 1

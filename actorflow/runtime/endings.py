@@ -5,7 +5,6 @@ from __future__ import annotations
 from actorflow.core.events import ActorEnded
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.effects import deliver_down, unstash
-from actorflow.runtime.offload import leave_behind
 from actorflow.runtime.timers import stop_timers
 
 __all__ = ["finish", "prepare_restart"]
@@ -27,8 +26,6 @@ def finish(cell: Cell, ending: Ending) -> None:
     if cell.alarm is not None:
         kernel.heap.settle(cell.alarm)
         cell.alarm = None
-    if cell.stuck:
-        leave_behind(cell)
     for watcher in cell.watchers or ():
         deliver_down(watcher, cell)
     cell.watchers = None

@@ -55,6 +55,9 @@ class Kernel:
     #: Whether turns may take the fast branch; the law tests run with it on and off.
     fast = True
 
+    #: Whether actors look for fields that a failed turn has changed in place.
+    debug = False
+
     def __init__(self, name: str, ports: Ports, observers: Iterable[Any] = ()) -> None:
         self.name = name
         self.ports = ports
@@ -72,6 +75,8 @@ class Kernel:
         self.services: Any = None  # The nursery of what serves all actors.
         self.births: Any = None  # Makes the cell of a child that a turn spawns.
         self.nurture: Any = None  # Makes the supervisor of what a cell has spawned.
+        self.cut_off: set[Any] = set()  # Threads that may still end before they count as stuck.
+        self.journal: Any = None  # Where what must survive is told; see `runtime.journal`.
         self.limiters: dict[str, trio.CapacityLimiter] = {}
         self.processes: trio.Event | None = None
         self.processes_ready: Any = None
@@ -92,6 +97,17 @@ class Kernel:
         """Say that something went wrong that no message pays for."""
         self.counters["errors"] += 1
         logger.error("%s: %s: %r", path, what, error)
+
+    def tell_changed(self, path: str, fields: Iterable[str]) -> None:
+        """Say which fields a turn that failed had changed in place, so that they stay changed."""
+        for field in fields:
+            self.counters["changed_in_place"] += 1
+            logger.error(
+                "%s: a turn that failed changed field %r in place; replace its value "
+                'instead, or spawn with isolation="copy"',
+                path,
+                field,
+            )
 
     # The ledger of messages between actors ----------------------------------------------
 
@@ -118,7 +134,7 @@ class Kernel:
     def divert(self, envelope: Envelope, to: Any) -> None:
         """Give *envelope* to *to*, a ref or the name or path of an actor; without one it dies."""
         path = to if isinstance(to, str) else getattr(to, "path", "")
-        node = getattr(to, "_cell", None)
+        node: Any = getattr(to, "_cell", None)
         node = node or self.nodes.get(path) or self.nodes.get(f"/{self.name}/{path}")
         mailbox = getattr(node, "mailbox", None)
         if mailbox is None:
@@ -127,6 +143,8 @@ class Kernel:
             return
         envelope.attempt = 0
         envelope.packed = None
+        node.kernel.held += 1  # Which may be another system's.
+        self.acknowledge(envelope)
         mailbox.put(envelope)
 
     def close(self) -> None:

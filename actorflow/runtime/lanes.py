@@ -1,4 +1,4 @@
-"""The user lane of a mailbox when priorities differ: a queue that looks like a deque.
+"""What a mailbox is made of: the user lane when priorities differ, and who waits for room.
 
 A mailbox begins with a plain `collections.deque` and changes to a `RankedQueue`
 when the first message of another priority arrives; the two are used alike.
@@ -10,9 +10,11 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from trio.lowlevel import Task
+
 from actorflow.core.envelope import Envelope
 
-__all__ = ["RankedQueue"]
+__all__ = ["RankedQueue", "Writer"]
 
 #: Every so many leases the oldest message goes first whatever its priority, so that
 #: a steady stream of urgent ones cannot starve the rest.
@@ -82,3 +84,13 @@ class RankedQueue:
 
     def _oldest_level(self) -> int:
         return min(self._levels, key=lambda level: self._queues[level][0].rank)
+
+
+class Writer:
+    """A task that waits for room in a mailbox."""
+
+    __slots__ = ("places", "task")
+
+    def __init__(self, task: Task, places: int) -> None:
+        self.task = task
+        self.places = places

@@ -68,6 +68,8 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
     if envelope.attempt == 1 and cell.chain is not None and cell.chain.budgeted:
         cell.chain.first_lease()
     cell.lease = envelope
+    if mailbox.journal is not None:
+        mailbox.journal.note(envelope, mailbox)
     if mailbox.idle and (mailbox.due or mailbox.queue):
         mailbox.wake()  # Whoever gets past the gate tells the next one.
     return envelope

@@ -19,13 +19,17 @@ from actorflow.core.events import ActorStarted
 from actorflow.runtime.cell import CURRENT, Cell, Ending
 from actorflow.runtime.commit import commit_start, commit_stop
 from actorflow.runtime.drive import classify, drive
+from actorflow.runtime.lease import give_back
 from actorflow.runtime.loop import laps
-from actorflow.runtime.settle import make_room, targets_of
+from actorflow.runtime.settle import make_room, settle, targets_of
 
 __all__ = ["START_SECONDS", "live"]
 
 #: Longest time `on_start` may take before it counts as failed, in seconds.
 START_SECONDS = 60.0
+
+#: What `on_stop` has at least, also after a kill and with `shutdown` used up, in seconds.
+STOP_SECONDS_LEAST = 0.05
 
 
 @trio.lowlevel.enable_ki_protection
@@ -52,7 +56,12 @@ async def live(cell: Cell) -> None:
         if not (cell.alert or mailbox.queue or mailbox.due or mailbox.capacity == 0):
             mailbox.idle.append(cell)
             await trio.lowlevel.wait_task_rescheduled(cell.unpark)
-        ending = await _work(cell)
+        try:
+            ending = await _work(cell)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            ending = await _wrecked(cell, error)
         stopper = cell.behaviour.stopper(cell)
         if stopper is not None:
             await _stop(cell, stopper, ending)
@@ -85,6 +94,25 @@ async def _work(cell: Cell) -> Ending:
     return ending
 
 
+async def _wrecked(cell: Cell, error: BaseException) -> Ending:
+    """A handler has left a scope or nursery of its own open, and ours could not be left in
+    order: the task is of no more use, so this is a crash. The message pays, if there is one."""
+    if cell.lease is not None:
+        if cell.killed:
+            give_back(cell)
+        else:
+            with trio.CancelScope() as cell.scope:
+                await settle(cell, None, error)
+    cell.scope = None
+    if cell.nested:
+        cell.children.finish_children()
+        cell.children, cell.nested = None, False
+    asked = cell.killed or cell.stop_by is not None
+    if asked:
+        cell.kernel.report(cell.path, "left a scope or nursery open", error)
+    return Ending("stopped") if asked else Ending("crash", error)
+
+
 async def _start(cell: Cell, starter: Any) -> Ending | None:
     """`on_start`: a turn without a message; an `Ending` if it failed."""
     error = await _hook(cell, starter, START_SECONDS, commit=True)
@@ -92,13 +120,19 @@ async def _start(cell: Cell, starter: Any) -> Ending | None:
 
 
 async def _stop(cell: Cell, stopper: Any, ending: Ending) -> None:
-    """`on_stop`, shielded, with the time its end was given; what it raises is reported."""
+    """`on_stop`, shielded; what it raises is reported.
+
+    It has what is left of the actor's `shutdown`, all of it if nobody asked for the end,
+    but at least `STOP_SECONDS_LEAST`. A kill that comes meanwhile leaves it just that.
+    """
     now = cell.kernel.now()
     seconds = cell.shutdown
     if cell.stop_by is not None:
-        seconds = min(seconds, max(0.0, cell.stop_by - now))
+        seconds = min(seconds, cell.stop_by - now)
     cell.killed = cell.timed_out = False
-    error = await _hook(cell, stopper, seconds, commit=False)
+    cell.stop_least = now + STOP_SECONDS_LEAST
+    error = await _hook(cell, stopper, max(seconds, STOP_SECONDS_LEAST), commit=False)
+    cell.stop_least = None
     if error is not None:
         cell.kernel.report(cell.path, "on_stop", error)
 

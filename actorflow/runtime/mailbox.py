@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import trio
@@ -27,8 +27,9 @@ from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.core.letters import Reason
 from actorflow.runtime.bodies import FROZEN, pack_body
 from actorflow.runtime.due import Entry
+from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel, Ledger
-from actorflow.runtime.lanes import RankedQueue
+from actorflow.runtime.lanes import RankedQueue, Writer
 
 __all__ = ["MOMENT", "Mailbox", "Reader"]
 
@@ -65,6 +66,7 @@ class Mailbox:
         max_waiting: Most retries, stashed and held-back messages together, beyond which
             only what is due is leased; 4 times the capacity by default.
         packs: Whether a body may be delivered twice and is packed when accepted.
+        journal: Is told what comes, changes and goes, if that must survive.
     """
 
     __slots__ = (
@@ -78,6 +80,7 @@ class Mailbox:
         "failed",
         "held_keys",
         "idle",
+        "journal",
         "kernel",
         "key_of",
         "ledger",
@@ -97,6 +100,7 @@ class Mailbox:
         "retried",
         "skipped",
         "sleeping",
+        "stash",
         "swift",
         "waiting",
         "writers",
@@ -113,6 +117,7 @@ class Mailbox:
         priorities: bool = True,
         max_waiting: int | None = None,
         packs: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.path = path
         self.kernel = kernel
@@ -123,12 +128,14 @@ class Mailbox:
         self.max_waiting = (
             WAITING_PER_CAPACITY * max(capacity, 16) if max_waiting is None else max_waiting
         )
-        self.packs = packs
+        self.packs = packs or journal is not None
+        self.journal = journal
+        self.stash: Callable[[], Iterable[Envelope]] = tuple  # Of the actor that owns it.
         self.queue: Any = EMPTY
         self.due: deque[Envelope] | None = None
         self.idle: list[Reader] = []
         self.readers: list[Reader] = []
-        self.writers: deque[_Writer] | None = None
+        self.writers: deque[Writer] | None = None
         self.sleeping: dict[Envelope, Entry] | None = None
         self.next_aside = math.inf
         self.key_of: Callable[[Any], Any] | None = None
@@ -175,7 +182,10 @@ class Mailbox:
         if self.dated:
             envelope.since = self.kernel.now()
         if self.packs and type(envelope.body) not in FROZEN:
-            pack_body(envelope, self.kernel, self.path)
+            error = pack_body(envelope, self.kernel, self.path)
+            if error is not None and self.journal is not None:
+                self._drop(envelope, "failed", error)
+                return
         queue = self.queue
         if queue is EMPTY:
             queue = self.queue = deque()
@@ -184,6 +194,8 @@ class Mailbox:
         if ranked and type(queue) is deque:
             queue = self.queue = RankedQueue(queue)
         queue.append(envelope)
+        if self.journal is not None:
+            self.journal.touch(envelope, self)
         if self.idle:
             self.wake()
 
@@ -202,19 +214,18 @@ class Mailbox:
         self.ledger.give_up(envelope, "overflow", None, self.path)
         return False
 
-    def _drop(self, envelope: Envelope, reason: Reason) -> None:
+    def _drop(self, envelope: Envelope, reason: Reason, error: BaseException | None = None) -> None:
         """Let a message that this mailbox had accepted leave as a dead letter."""
         self.failed += 1
-        self.ledger.give_up(envelope, reason, None, self.path)
+        self.ledger.give_up(envelope, reason, error, self.path)
 
     def put_due(self, envelope: Envelope, *, front: bool = False) -> None:
         """Add to the due lane, which has no bound: timers, notices, what is given back."""
         if self.due is None:
             self.due = deque()
-        if front:
-            self.due.appendleft(envelope)
-        else:
-            self.due.append(envelope)
+        (self.due.appendleft if front else self.due.append)(envelope)
+        if self.journal is not None:
+            self.journal.touch(envelope, self, front=front)
         self.quiet = False
         if self.idle:
             self.wake()
@@ -237,7 +248,7 @@ class Mailbox:
         `put` a message, or pass the place on with `room_made`, before its next await."""
         if self.writers is None:
             self.writers = deque()
-        writer = _Writer(trio.lowlevel.current_task(), places)
+        writer = Writer(trio.lowlevel.current_task(), places)
         self.writers.append(writer)
 
         def leave(_: RaiseCancelT) -> Abort:
@@ -312,10 +323,15 @@ class Mailbox:
         if delay <= 0:
             self._readmit(envelope, position, front=True)
             return
+        self.sleep(envelope, self.kernel.now() + delay, position)
+        if self.journal is not None:
+            self.journal.note(envelope, self)
+
+    def sleep(self, envelope: Envelope, when: float, position: str) -> None:
+        """Hold a message back until *when*; then it comes in at *position*."""
         if self.sleeping is None:
             self.sleeping = {}
         self.set_aside()
-        when = self.kernel.now() + delay
         self.sleeping[envelope] = self.kernel.heap.at(when, self._wake_up, (envelope, position))
 
     def _wake_up(self, retry: tuple[Envelope, str]) -> None:
@@ -334,6 +350,8 @@ class Mailbox:
         when = self.kernel.now() + max(seconds, 2 * MOMENT)
         self.sleeping[envelope] = self.kernel.heap.at(when, self.wake_aside, ASIDE)
         self.next_aside = min(self.next_aside, when)
+        if self.journal is not None:
+            self.journal.note(envelope, self)
 
     def wake_aside(self, _: Any = None) -> None:
         """Bring back all who stepped aside and have waited long enough, in the order in which
@@ -361,6 +379,8 @@ class Mailbox:
             return
         self.limit += 1  # A redelivery takes no room from new messages.
         self.queue.append(envelope)
+        if self.journal is not None:
+            self.journal.touch(envelope, self)
         if self.idle:
             self.wake()
 
@@ -425,13 +445,3 @@ class Mailbox:
 
     def __bool__(self) -> bool:
         return True
-
-
-class _Writer:
-    """A task that waits for room."""
-
-    __slots__ = ("places", "task")
-
-    def __init__(self, task: Task, places: int) -> None:
-        self.task = task
-        self.places = places

@@ -21,15 +21,15 @@ from actorflow.errors import MissingExtra, WorkerDied
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.kernel import Kernel
 
-__all__ = ["StuckThread", "in_process", "in_thread", "leave_behind", "wait_for_stuck"]
+__all__ = ["StuckThread", "in_process", "in_thread", "wait_a_moment", "wait_for_stuck"]
 
 logger = logging.getLogger("actorflow")
 
 #: Threads of one actor or stage beyond its workers, for `ctx.to_thread` inside nurseries.
 THREADS_PER_MAILBOX = 64
 
-#: How long a thread may run on after its turn was cancelled and not yet count as stuck, in
-#: seconds: most are about to end.
+#: How long a thread may run on after its turn was cut off and not yet count as stuck, in
+#: seconds: most are about to end. Nobody waits for it but the end of the system, once.
 GRACE_SECONDS = 0.2
 
 #: How long an idle worker process is kept, in seconds.
@@ -37,21 +37,42 @@ PROCESS_IDLE_SECONDS = 60.0
 
 
 class StuckThread:
-    """One call in a thread, and whether it has ended; its own token of *limiter*."""
+    """One call in a thread, and whether it has ended; its own token of *limiter*.
 
-    __slots__ = ("_args", "_fn", "_limiter", "_shown", "_token", "begun", "ended", "finished")
+    Attributes:
+        settled: Set when it has ended, or has been cut off and counts as stuck.
+    """
+
+    __slots__ = (
+        "_args",
+        "_cell",
+        "_fn",
+        "_limiter",
+        "_message_id",
+        "_token",
+        "begun",
+        "ended",
+        "finished",
+        "settled",
+        "shown",
+    )
 
     def __init__(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], limiter: trio.CapacityLimiter
+        self,
+        cell: Cell,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        limiter: trio.CapacityLimiter,
     ) -> None:
+        self._cell = cell
         self._fn = fn
         self._args = args
         self._limiter = limiter
-        self._shown: Kernel | None = None
+        self._message_id = "" if cell.lease is None else message_id(cell.lease)
         self._token = trio.lowlevel.current_trio_token()
-        self.begun = False
-        self.finished = False
+        self.begun = self.finished = self.shown = False
         self.ended = trio.Event()
+        self.settled = trio.Event()
 
     def run(self) -> Any:
         try:
@@ -61,16 +82,32 @@ class StuckThread:
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._over)
 
-    def show(self, kernel: Kernel) -> None:
-        """Count it as stuck until it has ended, whoever still waits for it."""
-        if self._shown is None and not self.ended.is_set():
-            self._shown = kernel
-            kernel.counters["stuck_threads"] += 1
+    def cut_off(self) -> None:
+        """Its turn is over and it is not: show it, unless it ends in a moment."""
+        kernel = self._cell.kernel
+        kernel.cut_off.add(self)
+        kernel.heap.at(kernel.now() + GRACE_SECONDS, self._show)
+
+    def _show(self, _: Any) -> None:
+        cell = self._cell
+        cell.kernel.cut_off.discard(self)
+        if not self.finished:
+            self.shown = True
+            cell.kernel.counters["stuck_threads"] += 1
+            cell.kernel.emit(ThreadStuck(cell.path, self._message_id))
+            left = "the end of its actor; it is left behind"
+            waited = "its turn; its worker waits for it"
+            logger.warning(
+                "%s: a thread runs on after %s", cell.path, waited if cell.ended is None else left
+            )
+        self.settled.set()
 
     def _over(self) -> None:
         self.ended.set()
-        if self._shown is not None:
-            self._shown.counters["stuck_threads"] -= 1
+        self.settled.set()
+        self._cell.kernel.cut_off.discard(self)
+        if self.shown:
+            self._cell.kernel.counters["stuck_threads"] -= 1
 
     async def acquire_on_behalf_of(self, borrower: Any) -> None:
         """As trio asks a limiter: the thread begins as soon as this returns, not before."""
@@ -92,36 +129,27 @@ async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: boo
     if limiter is None:
         limiter = trio.CapacityLimiter(THREADS_PER_MAILBOX)
         kernel.limiters[cell.mailbox.path] = limiter
-    job: Any = StuckThread(fn, args, limiter)
+    job: Any = StuckThread(cell, fn, args, limiter)
     try:
         return await trio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=job)
     except trio.Cancelled:
         if job.begun and not job.finished and not abandon:
-            with trio.move_on_after(GRACE_SECONDS, shield=True):
-                await job.ended.wait()
-            if not job.finished:
-                cell.stuck = [*(cell.stuck or ()), job]
+            job.cut_off()
+            cell.stuck = [*(cell.stuck or ()), job]
         raise
 
 
 async def wait_for_stuck(cell: Cell) -> None:
-    """Show the threads that outlived their turn, or incarnation, and wait for their ends."""
-    kernel = cell.kernel
-    for job in cell.stuck:
-        job.show(kernel)
-        if cell.lease is not None:
-            kernel.emit(ThreadStuck(cell.path, message_id(cell.lease)))
-    logger.warning("%s: a thread runs on after its turn; its worker waits for it", cell.path)
+    """Wait for the threads that outlived their turn, or incarnation."""
     for job in cell.stuck:
         await job.ended.wait()
     cell.stuck = None
 
 
-def leave_behind(cell: Cell) -> None:
-    """The actor has ended for good: show the threads that outlive it."""
-    for job in cell.stuck:
-        job.show(cell.kernel)
-    logger.warning("%s: a thread runs on after the end of its actor; it is left behind", cell.path)
+async def wait_a_moment(kernel: Kernel) -> None:
+    """Nothing of the tree is left: see whether the threads that were cut off end by themselves."""
+    for job in tuple(kernel.cut_off):
+        await job.settled.wait()
 
 
 async def in_process(cell: Cell, fn: Callable[..., Any], *args: Any) -> Any:

@@ -14,6 +14,7 @@ import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.errors import ActorStopped, AskTimeout, MailboxFull, NotRunningError, UsageError
+from actorflow.options import priority as priority_of
 from actorflow.options import seconds
 from actorflow.runtime.cell import CURRENT, Cell, turn_here
 from actorflow.runtime.reply import Reply
@@ -74,7 +75,8 @@ class ActorRef(Generic[M]):
 
         Args:
             message: What to send.
-            priority: Lower is handled first.
+            priority: Lower is handled first; inside a turn the default is that of the
+                message being handled.
             headers: Passed on to everything that is sent while it is handled.
 
         Raises:
@@ -83,7 +85,8 @@ class ActorRef(Generic[M]):
         """
         turn = turn_here()
         if turn is not None:
-            turn.tell(self, message, priority=priority, headers=headers)
+            inherited = None if priority == DEFAULT_PRIORITY else priority
+            turn.tell(self, message, priority=inherited, headers=headers)
             return
         cell = self.cell
         kernel = cell.kernel
@@ -107,7 +110,8 @@ class ActorRef(Generic[M]):
         """Like `tell`, but raises `MailboxFull` instead of waiting for room."""
         turn = turn_here()
         if turn is not None:
-            turn.tell(self, message, priority=priority, headers=headers)
+            inherited = None if priority == DEFAULT_PRIORITY else priority
+            turn.tell(self, message, priority=inherited, headers=headers)
             return
         cell = self.cell
         mailbox = _open_mailbox(cell)
@@ -123,7 +127,7 @@ class ActorRef(Generic[M]):
             raise MailboxFull(cell.path, mailbox.capacity)
         envelope = Envelope(message, next(kernel.ids))
         if priority != DEFAULT_PRIORITY:
-            envelope.priority = priority
+            envelope.priority = priority_of("tell() priority", priority)
         if headers is not None:
             envelope.headers = dict(headers)
         kernel.held += 1

@@ -71,7 +71,7 @@ def equip(cell: Cell, chain: Chain, *, worker: int = 0) -> None:
     cell.chain = chain
     cell.timeout = chain.timeout
     cell.gate = chain.gate_for(worker)
-    mailbox.packs = chain.may_retry
+    mailbox.packs = chain.may_retry or mailbox.journal is not None
     mailbox.dated = chain.dated or chain.budgeted
     mailbox.look_again()
     if cell.gate is not None:

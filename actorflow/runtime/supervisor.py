@@ -20,7 +20,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
 from actorflow.core.events import ActorRestarting
-from actorflow.errors import NotRunningError, RestartsExhausted
+from actorflow.errors import NotRunningError, RestartsExhausted, shown
 from actorflow.policies.supervision import (
     ChildSpec,
     RestartBudget,
@@ -310,7 +310,7 @@ class SupervisorCell:
             except Exception as mistake:  # A backoff of the user's own.
                 self._give_up(child, "backoff", mistake)
                 return
-        what = "a normal end" if ending.error is None else repr(ending.error)
+        what = "a normal end" if ending.error is None else shown(ending.error)
         logger.warning("%s: starts again in %.3g s after %s", child.node.path, delay, what)
         if self.kernel.observers:
             self.kernel.emit(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from actorflow.core.envelope import Envelope
+from actorflow.errors import ConfigurationError
 from actorflow.options import positive, seconds
+from actorflow.runtime.bodies import pack_body, refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.due import Entry
 
@@ -16,17 +18,19 @@ SWEEP_FROM = 32
 
 
 class Timer:
-    """A running timer of one cell."""
+    """A running timer of one cell. A body that will be delivered more than once is packed."""
 
-    __slots__ = ("cell", "entry", "every", "key", "message", "tick")
+    __slots__ = ("cell", "entry", "every", "key", "pattern", "tick")
 
     def __init__(self, cell: Cell, key: Any, message: Any, every: float | None) -> None:
         self.cell = cell
         self.key = key
-        self.message = message
+        self.pattern = Envelope(message, 0)  # Whose body each tick gets.
         self.every = every
         self.entry: Entry | None = None
         self.tick: Envelope | None = None
+        if every is not None or cell.mailbox.packs:
+            pack_body(self.pattern, cell.kernel, cell.path)
 
     def waits(self) -> bool:
         """Whether the last tick is still in the mailbox, never leased."""
@@ -56,6 +60,7 @@ class Timers:
         A timer of the same key is replaced. A tick that comes while the one before it has
         not been handled is left out.
         """
+        _check_key(key)
         seconds(f"timer {key!r} delay", delay)
         if every is not None:
             positive(f"timer {key!r} every", every)
@@ -63,7 +68,7 @@ class Timers:
 
     def cancel(self, key: Any) -> None:
         """Stop the timer; unknown keys change nothing. A tick not yet handled is taken back."""
-        self._turn.note(_cancel, key)
+        self._turn.note(_cancel, _check_key(key))
 
     def active(self, key: Any) -> bool:
         """Whether the timer will still fire, counting what this turn has asked for."""
@@ -74,6 +79,14 @@ class Timers:
             if op in (_start, _cancel) and args[1] == key:
                 running = op is _start
         return running
+
+
+def _check_key(key: Any) -> Any:
+    try:
+        hash(key)
+    except TypeError as error:
+        raise ConfigurationError("timer key", key, "hashable, such as a str") from error
+    return key
 
 
 def _start(cell: Cell, key: Any, delay: float, message: Any, every: float | None) -> None:
@@ -100,7 +113,9 @@ def _fire(timer: Timer) -> None:
     cell = timer.cell
     kernel, mailbox = cell.kernel, cell.mailbox
     if not timer.waits():
-        timer.tick = Envelope(timer.message, next(kernel.ids))
+        refresh_body(timer.pattern)
+        timer.tick = Envelope(timer.pattern.body, next(kernel.ids))
+        timer.tick.packed = timer.pattern.packed
         timer.tick.sender = cell
         timer.tick.since = kernel.now()
         kernel.held += 1

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from actorflow.core.envelope import Envelope, child, message_id
 from actorflow.errors import MessageFailed, OutboxFull, StashFull, TurnEnded, UsageError
+from actorflow.options import priority as priority_of
 from actorflow.options import seconds
 from actorflow.runtime.cell import Cell, turn_here
 from actorflow.runtime.effects import MAX_EMITS, Effects, unstash, unwatch, watch
@@ -142,7 +143,7 @@ class Turn:
         envelope = child(self._envelope, message, len(effects.sends) + self._asks)
         envelope.sender = self._cell
         if priority is not None:
-            envelope.priority = priority
+            envelope.priority = priority_of("ctx.tell() priority", priority)
         if headers:
             envelope.headers = {**(envelope.headers or {}), **headers}
         wait = 0.0 if delay is None else seconds("ctx.tell() delay", delay)

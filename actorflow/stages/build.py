@@ -20,7 +20,7 @@ from actorflow.runtime.supervisor import SupervisorCell
 from actorflow.runtime.turn import Turn
 from actorflow.stages.calls import call_for
 
-__all__ = ["StageCell", "WorkerBehaviour"]
+__all__ = ["StageCell", "WorkerBehaviour", "chain_of"]
 
 #: Crashes outside a turn that a stage survives, and the seconds within which they count.
 #: A crash inside a turn has cost its message an attempt and is not counted.
@@ -30,6 +30,22 @@ RESTART_WINDOW = 30.0
 #: Seconds a surplus worker has to end its turn: as long as that takes, since a thread cannot be
 #: cut short and no message may be worked on twice. A run that ends kills its workers at once.
 WORKER_SHUTDOWN = 1e9
+
+
+def chain_of(stage: Stage[Any, Any], defaults: Sequence[Any], shared: dict[str, Any]) -> Chain:
+    """The policies of *stage*, those of its flow included.
+
+    Raises:
+        ConfigurationError: They contradict each other, or those that share their state do.
+    """
+    return Chain(
+        stage.policies,
+        where=f"stage {stage.name!r}",
+        workers=stage.workers,
+        defaults=defaults,
+        shared=shared,
+        timeout=stage.timeout,
+    )
 
 
 class WorkerBehaviour:
@@ -92,16 +108,10 @@ class StageCell(SupervisorCell):
             ledger=ledger,
             priorities=stage.priorities,
             max_waiting=stage.max_waiting,
+            journal=kernel.journal,
         )
         self.mailbox.key_of = stage.key
-        self.chain = Chain(
-            stage.policies,
-            where=f"stage {stage.name!r}",
-            workers=stage.workers,
-            defaults=defaults,
-            shared=kernel.machines,
-            timeout=stage.timeout,
-        )
+        self.chain = chain_of(stage, defaults, kernel.machines)
         self.target: Mailbox | None = None
         self.cells: list[Cell] = []
         kernel.nodes[path] = self

@@ -165,7 +165,12 @@ async def _emit(cell: Cell, value: Any) -> None:
         if ends_at != float("inf"):
             cell.ends_at = ends_at + cell.kernel.now() - began
             cell.look_at_the_time()
-    commit_emission(cell, value)
+    try:
+        commit_emission(cell, value)
+    except BaseException as error:  # No fault of the handler, whose turn this still is.
+        ledger: Any = cell.mailbox.ledger
+        ledger.halt(error)
+        raise
 
 
 def _advance_list(values: list[Any]) -> Callable[[], Awaitable[Any]]:

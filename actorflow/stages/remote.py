@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import inspect
 import pickle
 import sys
@@ -20,10 +21,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actorflow.errors import ConfigurationError, DecodeError, EncodeError
+from actorflow.errors import ConfigurationError, DecodeError, EncodeError, MissingExtra
 from actorflow.graph.stage import Stage
 
-__all__ = ["address_of", "pack", "perform", "result_of", "spread_over"]
+__all__ = ["address_of", "check_remote", "pack", "perform", "result_of", "spread_over"]
 
 #: What the error of an address calls the option that needs it.
 OPTION = "runs_in='process'"
@@ -48,6 +49,19 @@ def address_of(fn: Callable[..., Any]) -> bytes:
         wanted = f"used with the function that is found as {name}, which is {found!r:.200}"
         raise ConfigurationError(OPTION, fn, wanted)
     return pickle.dumps(address)
+
+
+def check_remote(stage: Stage[Any, Any]) -> None:
+    """Raise unless a worker process could be had and would find the handler of *stage*.
+
+    Raises:
+        ConfigurationError: It is not found under its name.
+        EncodeError: What a partial binds cannot be sent.
+        MissingExtra: There can be no worker processes.
+    """
+    if importlib.util.find_spec("trio_parallel") is None:
+        raise MissingExtra("runs_in='process'", "trio-parallel", "process")
+    address_of(stage.fn)
 
 
 def pack(body: Any) -> bytes:

@@ -29,6 +29,7 @@ from actorflow import (
     Supervisor,
     Turn,
 )
+from actorflow.runtime.life import STOP_SECONDS_LEAST
 from tests.runtime.actors import Crash, Does, Hangs, Holds, Keeps, letters
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -197,9 +198,9 @@ async def test_the_block_ends_and_nothing_is_left(kind: str, way: str) -> None:
     assert tasks() == before
     assert scope.cancelled_caught == (way == "outside")
     assert caught is (ERROR if way == "error" else None)
-    # A stop gives each of the two 5 s for its turn and 5 s for its `on_stop`.
+    # A stop gives each of the two 5 s for its turn and its `on_stop`, which has a least time.
     limits = {"return": 50, "drain": 10, "stop": 20, "cancel": 0, "outside": 39, "error": 20}
-    assert took <= limits[way] + 0.1
+    assert took <= limits[way] + 2 * STOP_SECONDS_LEAST + 0.01
     assert system.stats()["actors"] == 0
     assert system.stats()["held"] == 0
     if kind in ("hung", "deaf"):
@@ -509,9 +510,51 @@ async def test_on_stop_is_cut_after_a_turn_in_progress_too() -> None:
         await wait_all_tasks_blocked()
         await system.stop()
 
-    assert len(stopped_at) == 1
-    assert 3 <= stopped_at[0] <= 6.01  # Never later than twice its `shutdown`.
+    assert stopped_at == [pytest.approx(3)]  # What was left of its `shutdown`.
     assert system.dead_letters() == ()
+
+
+@pytest.mark.parametrize(
+    ("turn_takes", "stopped_at"),
+    [(2.98, 2.98 + STOP_SECONDS_LEAST), (math.inf, 3 + STOP_SECONDS_LEAST)],
+)
+async def test_on_stop_has_a_least_time_when_its_shutdown_is_used_up(
+    turn_takes: float, stopped_at: float
+) -> None:
+    ended: list[float] = []
+
+    class Late(Actor):
+        async def receive(self, message: Any, ctx: Turn) -> None:
+            await trio.sleep(turn_takes)
+
+        async def on_stop(self, ctx: Turn) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.append(trio.current_time())
+
+    async with ActorSystem("s") as system:
+        ref = await system.spawn(Late, shutdown=3)
+        await ref.tell("x")
+        await wait_all_tasks_blocked()
+        await system.stop()
+
+    assert ended == [pytest.approx(stopped_at)]
+
+
+async def test_a_cancel_leaves_an_on_stop_in_progress_its_least_time() -> None:
+    notes: list[str] = []
+
+    async with ActorSystem("s") as system:
+        for name, takes in (("hangs", math.inf), ("quick", STOP_SECONDS_LEAST / 2)):
+            await system.spawn(Diary(notes=notes, stop_takes=takes), name=name)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(system.stop)
+            await wait_all_tasks_blocked()
+            system.cancel()
+
+    assert notes == ["+hangs", "+quick", "-quick", "=quick", "-hangs"]
+    assert trio.current_time() == pytest.approx(STOP_SECONDS_LEAST * 1.5)
 
 
 async def test_on_stop_may_ask_nothing_of_the_tree_that_would_hold_it_up() -> None:

@@ -9,17 +9,25 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import pytest
 
 from actorflow import Actor, Turn
 from benchmarks import bench_actors, bench_idle, bench_memory, bench_stages
 from benchmarks.catalogue import QUESTIONS
+from benchmarks.measure import ask
 from benchmarks.question import Question, Side, WrongAnswer
+from benchmarks.table import rows_of, to_text
 
 ITEMS = 60  # More than the fifty callers of ask-50.
 
 OURS = [(each, each.ours) for each in QUESTIONS.values() if each.name != "idle"]
-PEERS = [(each, peer) for each in QUESTIONS.values() for peer in each.peers if each.name != "idle"]
+PEERS = [
+    (each, peer)
+    for each in QUESTIONS.values()
+    for peer in each.peers
+    if each.name != "idle" and peer.present
+]
 
 
 def label(value: object) -> str:
@@ -36,10 +44,21 @@ def test_our_side_answers_with_every_figure_of_its_question(question: Question, 
 
 @pytest.mark.parametrize(("question", "side"), PEERS, ids=label)
 def test_a_peer_answers_the_same_question(question: Question, side: Side) -> None:
-    if not side.present:
-        pytest.skip(f"{side.needs} is not installed")
-
+    """Those written by hand, always; those of the `bench` extra where that is installed."""
     assert side.run(ITEMS)["rate"] > 0
+
+
+def test_a_peer_that_is_not_installed_is_not_asked_but_named_as_missing() -> None:
+    def never(items: int) -> dict[str, float]:
+        raise AssertionError("it is not installed")
+
+    absent = Side(name="absent", run=never, needs="a_module_that_nobody_has")
+    question = attrs.evolve(QUESTIONS["ask"], peers=(absent,), quick_items=10)
+
+    answer = ask(question, quick=True, rounds=1)
+
+    assert answer.missing == (absent,)
+    assert "absent" in to_text(rows_of(answer))
 
 
 @pytest.mark.parametrize("run", [bench_idle.actorflow_actors, bench_idle.trio_tasks])

@@ -19,7 +19,7 @@ from actorflow.errors import ConfigurationError
 from actorflow.flows.pipeline import Pipeline
 from actorflow.flows.results import Report
 from actorflow.flows.sinks import ListSink
-from actorflow.flows.sources import IterableSource
+from actorflow.flows.sources import IterableSource, JsonLinesSource
 
 
 async def same(number: int) -> int:
@@ -90,6 +90,7 @@ def test_a_signal_while_the_output_is_opened_ends_it_before_it_begins(
         "exit_code": code,
         "status": words,
         "input_read": False,
+        "input_line": None,
         "error": None,
     }
 
@@ -103,10 +104,35 @@ def test_sigterm_reads_no_more_of_an_endless_input() -> None:
 
     outcome = run(Pipeline([same]), numbers())
 
-    assert outcome.code is Code.DONE
+    assert outcome.code is Code.PARKED
     assert not outcome.read
     assert outcome.report is not None
     assert outcome.report.counts["held"] == 0
+
+
+@pytest.mark.parametrize(("lines", "code"), [(3, Code.DONE), (4, Code.PARKED)])
+def test_a_file_whose_last_line_was_read_before_sigterm_is_no_work_left(
+    lines: int, code: Code, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n" * lines)
+
+    async def strike(number: int) -> int:
+        if source.line == 3:
+            signal_self(signal.SIGTERM)
+            with trio.fail_after(5):  # The signal is heard while the third is held.
+                while "finishing what is held" not in capsys.readouterr().err:
+                    await trio.lowlevel.checkpoint()
+        return number
+
+    source = JsonLinesSource(path)
+    outcome = drive(Pipeline([strike]), source, ListSink(), None, window=1)
+
+    assert outcome.code is code
+    assert outcome.line == 3
+    assert outcome.report is not None
+    assert outcome.report.counts["done"] == 3
+    assert outcome.read == (code is Code.DONE)
 
 
 def test_ctrl_c_comes_before_all_other_reasons() -> None:
@@ -206,6 +232,29 @@ def test_the_exit_code_is_that_of_the_reason_that_matters_most(
     outcome = Outcome(report=found, error=error, read=True, interrupted=interrupted)
 
     assert outcome.code is code
+
+
+@pytest.mark.parametrize(
+    ("read", "line", "code", "words"),
+    [
+        (True, 9, Code.DONE, "done"),
+        (False, None, Code.PARKED, "ended with work left; the input was not read to its end"),
+        (
+            False,
+            1_234,
+            Code.PARKED,
+            "ended with work left; the input was not read to its end (but to line 1,234)",
+        ),
+    ],
+)
+def test_input_that_was_left_unread_is_work_left(
+    read: bool, line: int | None, code: Code, words: str
+) -> None:
+    outcome = Outcome(report=report(), error=None, read=read, interrupted=False, line=line)
+
+    assert outcome.code is code
+    assert as_text("f", outcome).splitlines()[0] == f"flow f, run r: {words}"
+    assert as_json("f", outcome)["input_line"] == line
 
 
 @pytest.mark.parametrize(

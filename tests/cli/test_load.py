@@ -69,6 +69,20 @@ def flow_name(target: str) -> str:
     return result.stdout.split("'")[1]
 
 
+def test_check_finds_what_would_keep_a_run_from_beginning(here: Path) -> None:
+    text = (
+        "from actorflow import Pipeline, RateLimit\n"
+        "async def fetch(url): return url\n"
+        "flow = Pipeline([fetch], name='f', policies=[RateLimit(5, key=str)])\n"
+    )
+    target = f"{write_module(here, text)}:flow"
+
+    code, error = error_of(target)
+
+    assert code == 1
+    assert error.startswith(f"{target} cannot work: flow 'f' RateLimit.key must be None")
+
+
 def test_check_shows_the_stages_and_their_options(module: str) -> None:
     result = invoke("check", f"{module}:audit")
 

@@ -54,21 +54,22 @@ def test_ctrl_c_stops_the_run_at_once_with_exit_code_130(folder: Path) -> None:
         run.send(signal.SIGINT)
 
         assert run.end() == 130
-        assert "interrupted; the input was not read to its end\n" in run.seen
+        assert "interrupted; the input was not read to its end (but to line 2)\n" in run.seen
         assert "fed 2  done 1  skipped 0  dead 0  held 1 " in run.seen
         assert "Traceback" not in run.seen
 
 
-def test_sigterm_finishes_what_is_held_though_the_input_goes_on(folder: Path) -> None:
+def test_sigterm_finishes_what_is_held_and_says_what_of_the_input_is_left(folder: Path) -> None:
     with child(folder, "run", "shop:slow_flow") as run:
         run.feed("0.5\n")
         run.wait_for("handler runs")
 
         run.send(signal.SIGTERM)
 
-        assert run.end() == 0
+        assert run.end() == 75
         assert run.rest == "0.5\n"
-        assert "done; the input was not read to its end\n" in run.seen
+        words = "ended with work left; the input was not read to its end (but to line 1)\n"
+        assert words in run.seen
 
 
 def test_a_second_sigterm_stops_and_what_is_left_is_exit_code_75(folder: Path) -> None:

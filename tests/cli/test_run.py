@@ -119,6 +119,7 @@ def test_the_report_goes_to_standard_output_if_the_values_do_not(here: Path, mod
         "exit_code": 3,
         "status": "done, with dead letters",
         "input_read": True,
+        "input_line": 3,
         "error": None,
         "run_id": "monday",
         "counts": {"fed": 3, "done": 1, "skipped": 0, "dead": 2, "held": 0},

@@ -14,6 +14,7 @@ from actorflow import (
     ConfigurationError,
     Deadline,
     DeadlineExceeded,
+    Divert,
     Fixed,
     RateLimit,
     Retry,
@@ -27,6 +28,41 @@ from tests.flows.flowing import Boom, Gate, counted, double, increment, outcomes
 async def slow(value: int) -> int:
     await trio.sleep(4)
     return value
+
+
+# Diverting ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+async def test_an_open_breaker_diverts_to_another_stage_of_the_flow(by_name: bool) -> None:
+    async def down(value: int) -> int:
+        raise Boom(value)
+
+    backup = stage(double, name="backup")
+    breaker = CircuitBreaker(1, 1000, when_open=Divert("backup" if by_name else backup))
+    flow = pipeline([stage(down, policies=[breaker]), backup])
+
+    with trio.fail_after(20):
+        report = await flow.run(range(6))
+
+    assert report.counts == {"fed": 6, "done": 5, "skipped": 0, "dead": 1, "held": 0}
+    assert report.stages["backup"].emitted == 5
+
+
+async def test_diverting_to_what_the_flow_does_not_have_makes_dead_letters() -> None:
+    async def down(value: int) -> int:
+        raise Boom(value)
+
+    breaker = CircuitBreaker(1, 1000, when_open=Divert("nobody"))
+    flow = pipeline([stage(down, policies=[breaker])])
+
+    with trio.fail_after(20):
+        report = await flow.run(range(3))
+
+    assert report.counts == {"fed": 3, "done": 0, "skipped": 0, "dead": 3, "held": 0}
+    assert str(report.dead[-1].error) == (
+        "Divert.to must be a ref, or a stage of this flow, got 'nobody'"
+    )
 
 
 # Deadline -----------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import textwrap
@@ -94,7 +93,6 @@ PLACES = {
 }
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="POSIX")
 @pytest.mark.parametrize("main", PLACES.values(), ids=PLACES.keys())
 def test_ctrl_c_ends_a_run_in_order_while_it_is_in(main: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import json
@@ -478,16 +479,40 @@ def test_a_file_that_cannot_be_opened_says_so_early_and_late(
     assert early.value.filename == late.value.filename == str(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_says_so_early_and_late(tmp_path: Path) -> None:
+def test_a_file_without_permission_says_so_early_and_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "secret.jsonl"
     path.write_text("1\n")
-    path.chmod(0)
 
-    with pytest.raises(PermissionError):
+    def denied(name: str, mode: str) -> Any:  # As to anybody but root, who may read everything.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    monkeypatch.setattr(files, "open", denied, raising=False)
+    monkeypatch.setattr(io, "FileIO", denied)
+
+    with pytest.raises(PermissionError) as early:
         JsonLinesSource(path).check()
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError) as late:
         trio.run(JsonLinesSource(path).pull, 1)
+
+    assert early.value.filename == late.value.filename == str(path)
+
+
+@in_time
+async def test_what_is_left_of_a_file_is_known_before_its_end_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n22\n")
+    source = JsonLinesSource(path)
+    lefts = [source.left]
+
+    while await source.pull(1):
+        lefts.append(source.left)
+    await source.aclose()
+
+    assert lefts == [5, 3, 0]
+    assert JsonLinesSource("/dev/null").left is None
+    assert JsonLinesSource(tmp_path / "missing").left is None
 
 
 def test_check_of_a_readable_file_and_of_standard_input_says_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from actorflow.errors import ConfigurationError
+from actorflow.flows.results import ErrorCount
 from actorflow.observe.progress import Display, make_display
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -248,15 +249,34 @@ def test_detailed_adds_a_table_of_the_stages() -> None:
     shown.on_start(stats(0, 0.0, stages=stages, errors=["hidden"]))
     shown.on_finish(stats(0, 0.0, stages=stages, errors=["hidden"]))
 
-    assert [" ".join(line.strip("─ ").split()) for line in text(terminal)[-6:]] == [
-        "",
+    assert [" ".join(line.strip("─ ").split()) for line in text(terminal)[-4:]] == [
         "stage received emitted failed skipped retried pending running workers",
         "",
         "[b]fetch 1,234 1,200 3 4 5 6 7 8",
         "parse 0 0 0 0 0 0 0 1",
-        "",
     ]
     assert "hidden" not in terminal.getvalue()
+
+
+def test_at_eighty_columns_every_heading_and_number_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal = Terminal()
+    shown = display("detailed", terminal)
+    stages = {"fetch_and_decompress": Stage(1_234_567, 1_234_567, 3, 4, 5, 256, 8, 8)}
+
+    shown.on_start(stats(0, 0.0, stages=stages))
+    shown.on_finish(stats(0, 0.0, stages=stages))
+
+    headings, _, numbers = text(terminal)[-3:]
+    assert max(map(len, text(terminal)[-3:])) <= 80
+    assert headings.split() == [
+        *("stage", "received", "emitted", "failed", "skipped"),
+        *("retried", "pending", "running", "workers"),
+    ]
+    assert numbers.split()[1:] == ["1,234,567", "1,234,567", "3", "4", "5", "256", "8", "8"]
+    assert numbers.startswith("fetch_and_de")
 
 
 def test_full_adds_the_last_errors_with_nothing_a_terminal_would_obey() -> None:
@@ -267,7 +287,23 @@ def test_full_adds_the_last_errors_with_nothing_a_terminal_would_obey() -> None:
     shown.on_start(stats(0, 0.0, stages={"fetch": Stage()}))
     shown.on_finish(stats(0, 0.0, stages={"fetch": Stage()}, errors=errors))
 
-    assert text(terminal)[-6:] == ["", "6", "7", "8", "9", "ValueError: [red]a b ]0;title"]
+    assert text(terminal)[-5:] == ["6", "7", "8", "9", "ValueError: [red]a b ]0;title"]
+
+
+def test_full_shows_the_most_frequent_errors_of_a_run_in_words() -> None:
+    terminal = Terminal()
+    shown = display("full", terminal)
+    errors = tuple(
+        ErrorCount(stage="fetch", type="OSError", count=each, example="no route")
+        for each in (1_200, 7, 6, 5, 4, 3)
+    )
+
+    shown.on_start(stats(0, 0.0))
+    shown.on_finish(stats(0, 0.0, errors=errors))
+
+    assert text(terminal)[-5:] == [
+        f"{each} x fetch: OSError: no route" for each in ("1,200", "7", "6", "5", "4")
+    ]
 
 
 def test_full_shows_errors_that_are_counted_by_kind() -> None:

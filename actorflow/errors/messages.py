@@ -1,64 +1,22 @@
-"""Every exception actorflow raises, in one tree.
-
-    ActorFlowError
-    ├── ConfigurationError (ValueError)     an option is wrong; raised when declared
-    │   ├── CompilationError                a flow cannot work as it is put together
-    │   └── MissingExtra (ImportError)      an optional package is not installed
-    ├── CodecError
-    │   ├── EncodeError                     a value cannot become bytes
-    │   └── DecodeError                     bytes are not a value we wrote
-    ├── DeliveryError
-    │   ├── MailboxFull                     no room, and the caller chose not to wait
-    │   ├── ActorStopped                    the actor has ended for good
-    │   ├── OutboxFull                      one turn sends more than a turn may
-    │   └── StashFull                       an actor stashes more than it may hold back
-    ├── AskError
-    │   ├── AskTimeout (TimeoutError)       no answer in time
-    │   ├── AskFailed                       the message was given up; cause attached
-    │   └── AskCycle                        actors that ask each other in a circle
-    ├── TurnError                           an attempt ended without a value
-    │   ├── TurnTimeout (TimeoutError)      ran longer than its timeout
-    │   ├── DeadlineExceeded (TimeoutError) too late for another attempt
-    │   ├── CircuitOpenError                the breaker is open and rejects
-    │   ├── StrayCancelled                  the handler let a foreign Cancelled escape
-    │   ├── WorkerDied                      the worker process ended under the message
-    │   └── MessageFailed                   the handler gave it up with ctx.fail()
-    ├── StageError                          an item was given up by a stage
-    ├── SupervisionError
-    │   ├── RestartsExhausted               more restarts than the budget allows
-    │   └── TooManyFailures                 more dead letters than may be kept
-    └── UsageError (RuntimeError)           the right call at the wrong moment
-        ├── InsideTurn                      an outside verb used inside a turn
-        ├── TurnEnded                       a `Turn` used after its turn
-        └── NotRunningError                 the run or system has ended
-
-Catch by type and read the attributes; the text is for people and may change.
-"""
+"""What can become of a message, an item or an actor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from actorflow.errors.base import ActorFlowError, shown
+
 __all__ = [
-    "ActorFlowError",
     "ActorStopped",
     "AskCycle",
     "AskError",
     "AskFailed",
     "AskTimeout",
     "CircuitOpenError",
-    "CodecError",
-    "CompilationError",
-    "ConfigurationError",
     "DeadlineExceeded",
-    "DecodeError",
     "DeliveryError",
-    "EncodeError",
-    "InsideTurn",
     "MailboxFull",
     "MessageFailed",
-    "MissingExtra",
-    "NotRunningError",
     "OutboxFull",
     "RestartsExhausted",
     "StageError",
@@ -66,95 +24,10 @@ __all__ = [
     "StrayCancelled",
     "SupervisionError",
     "TooManyFailures",
-    "TurnEnded",
     "TurnError",
     "TurnTimeout",
-    "UsageError",
     "WorkerDied",
 ]
-
-
-def shown(error: object) -> str:
-    """The `repr` of somebody else's exception, which may itself fail; at most 200 characters."""
-    try:
-        return f"{error!r:.200}"
-    except Exception:
-        return f"<{type(error).__name__}, whose repr() fails>"
-
-
-class ActorFlowError(Exception):
-    """Base of every error below; catch it to catch them all."""
-
-
-class ConfigurationError(ActorFlowError, ValueError):
-    """An option was declared with a value that can never work.
-
-    Attributes:
-        option: Dotted name of the option, as the caller wrote it.
-        got: The value given.
-        wanted: What would have been accepted, as one noun phrase.
-    """
-
-    def __init__(self, option: str, got: object, wanted: str) -> None:
-        super().__init__(f"{option} must be {wanted}, got {got!r:.200}")
-        self.option = option
-        self.got = got
-        self.wanted = wanted
-
-
-class CompilationError(ConfigurationError):
-    """A flow is put together in a way that cannot work.
-
-    Attributes:
-        flow: Name of the flow.
-        nodes: Names of the stages or actors concerned.
-    """
-
-    def __init__(self, flow: str, detail: str, nodes: Sequence[str] = ()) -> None:
-        ActorFlowError.__init__(self, f"flow {flow!r}: {detail}")
-        self.option = "flow"
-        self.got = flow
-        self.wanted = detail
-        self.flow = flow
-        self.nodes = tuple(nodes)
-
-
-class MissingExtra(ConfigurationError, ImportError):
-    """A feature needs a package that comes with an optional extra.
-
-    Attributes:
-        feature: What was asked for.
-        extra: Name of the extra that brings the package.
-    """
-
-    def __init__(self, feature: str, package: str, extra: str) -> None:
-        text = f"{feature} needs {package}; install it with: pip install 'actorflow[{extra}]'"
-        ActorFlowError.__init__(self, text)
-        self.option = feature
-        self.got = None
-        self.wanted = package
-        self.feature = feature
-        self.extra = extra
-
-
-class CodecError(ActorFlowError):
-    """A value and its bytes do not go together.
-
-    Attributes:
-        where: Path inside the value, such as ``body.items[3].price``; empty if unknown.
-    """
-
-    def __init__(self, detail: str, where: str = "") -> None:
-        super().__init__(f"{where}: {detail}" if where else detail)
-        self.where = where
-
-
-class EncodeError(CodecError):
-    """The value holds something that cannot be written as msgpack."""
-
-
-class DecodeError(CodecError):
-    """The bytes are damaged, too large, too deep or not ours."""
 
 
 class DeliveryError(ActorFlowError):
@@ -401,28 +274,3 @@ class TooManyFailures(SupervisionError):
             f"Last error: {shown(last)}",
         )
         self.limit = limit
-
-
-class UsageError(ActorFlowError, RuntimeError):
-    """The right call at the wrong moment."""
-
-
-class InsideTurn(UsageError):
-    """A verb for the outside was used inside a turn, where it could wait for itself."""
-
-    def __init__(self, verb: str, instead: str) -> None:
-        super().__init__(f"{verb} inside a turn could wait for the turn itself; use {instead}")
-
-
-class TurnEnded(UsageError):
-    """A `Turn` was used after its turn."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            f"{path}: this Turn has ended; keep its values, not the Turn, "
-            "or message the actor instead"
-        )
-
-
-class NotRunningError(UsageError):
-    """The run or system has ended, or has not begun."""

@@ -1,0 +1,1 @@
+"""What must survive: stores, the thread each lives behind, and the checkpointer."""

@@ -1,0 +1,163 @@
+"""Take a cut: one plain function over the live system; its bytes are made elsewhere.
+
+    take(journal)    in the loop, without an await: what has changed, as references
+    RawCut.pack()    in the store's thread: the bytes
+
+In one trio process any function without an await sees a consistent state: leases are
+still in their mailboxes, the outbox of a running turn is not yet visible. So nothing
+has to be stopped. What is referred to cannot change afterwards: bodies are frozen or
+packed, facts are made for the cut.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import attrs
+
+from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
+from actorflow.runtime.journal import Journal, key_of
+from actorflow.wire.codec import encode
+from actorflow.wire.snapshot import (
+    ASIDE,
+    DUE,
+    LATER,
+    LEASED,
+    SLEEPING,
+    STASHED,
+    USER,
+    Key,
+    Row,
+    pack_facts,
+    pack_gone,
+    pack_messages,
+    write_cut,
+)
+
+__all__ = ["RawCut", "take"]
+
+logger = logging.getLogger("actorflow")
+
+#: Where a message is, and what belongs to that: `USER` unless it is in the dict of its mailbox.
+Places = dict[Envelope, tuple[int, dict[str, Any] | None]]
+
+
+@attrs.define
+class RawCut:
+    """A cut before it is bytes.
+
+    Attributes:
+        number: Of the cut.
+        full: Whether it stands for all before it.
+        at: Wall time.
+        rows: Messages that came or changed.
+        gone: Keys of messages that left.
+        facts: New facts; `None` for those that are gone.
+    """
+
+    number: int
+    full: bool
+    at: float
+    rows: list[Row]
+    gone: list[Key]
+    facts: dict[str, Any]
+
+    def pack(self) -> bytes:
+        """The bytes; plain work that any thread may do."""
+        blocks = [pack_gone(self.gone)] if self.gone else []
+        blocks += pack_messages(self.rows, _unwritten)
+        packed = {key: None if fact is None else encode(fact) for key, fact in self.facts.items()}
+        if packed:
+            blocks.append(pack_facts(packed))
+        return write_cut(self.number, self.full, self.at, blocks)
+
+
+def take(journal: Journal, now: float, wall: float) -> RawCut:
+    """Take the cut of everything that has changed since the one before."""
+    number = journal.number
+    rows: list[Row] = []
+    places: dict[Any, Places] = {}
+    for envelope, box in journal.touched.items():
+        known = places.get(box)
+        if known is None:
+            known = places[box] = _places(box, journal, now)
+        lane, more = known.get(envelope, _WAITING) if known else _WAITING
+        if (
+            envelope.headers is not None
+            or envelope.priority != DEFAULT_PRIORITY
+            or envelope.emitted
+            or envelope.deadline is not None
+            or envelope.replays
+            or box.dated
+        ):
+            more = _more(envelope, more, now, box.dated)
+        rows.append(
+            (
+                envelope.root if envelope.path is None else key_of(envelope),
+                box.path,
+                lane,
+                envelope.order,
+                envelope.attempt,
+                envelope.packed,
+                envelope.body,
+                more,
+            )
+        )
+        envelope.stored = number
+    facts = {key: provide and provide() for key, provide in journal.marked.items()}
+    cut = RawCut(number, number == 1, wall, rows, journal.gone, facts)
+    journal.touched, journal.gone, journal.marked = {}, [], {}
+    journal.number = number + 1
+    return cut
+
+
+_WAITING: tuple[int, dict[str, Any] | None] = (USER, None)
+
+
+def _places(box: Any, journal: Journal, now: float) -> Places:
+    """Those of the messages in *box* that are not just waiting in its user lane."""
+    places: Places = {}
+    for each in box.due or ():
+        places[each] = (DUE, None)
+    for followers in box.held_keys.values():
+        for each in followers:
+            places[each] = (DUE, None)
+    for each, entry in (box.sleeping or {}).items():
+        retry = entry[3]
+        if isinstance(retry, tuple):
+            places[each] = (SLEEPING, {"wait": max(0.0, entry[0] - now), "position": retry[1]})
+        else:
+            places[each] = (ASIDE, None)
+    for reader in box.readers:
+        if reader.lease is not None:
+            places[reader.lease] = (LEASED, None)
+    for each in box.stash():
+        places[each] = (STASHED, None)
+    for each, entry in journal.later.items():
+        places[each] = (LATER, {"wait": max(0.0, entry[0] - now)})
+    return places
+
+
+def _more(
+    envelope: Envelope, more: dict[str, Any] | None, now: float, dated: bool
+) -> dict[str, Any]:
+    """What is not as it usually is. Moments become seconds, as clocks begin anew."""
+    found = dict(more or ())
+    if envelope.priority != DEFAULT_PRIORITY:
+        found["priority"] = envelope.priority
+    if envelope.headers is not None:
+        found["headers"] = encode(envelope.headers)
+    if envelope.emitted:
+        found["emitted"] = envelope.emitted
+    if envelope.deadline is not None:
+        found["left"] = envelope.deadline - now
+    if envelope.replays:
+        found["replays"] = envelope.replays
+    if dated:
+        found["age"] = now - envelope.since
+    return found
+
+
+def _unwritten(key: Key, error: Exception) -> None:
+    logger.error("message %s cannot be kept: %s", key, error)

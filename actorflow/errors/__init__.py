@@ -1,0 +1,149 @@
+"""Every exception actorflow raises, in one tree.
+
+    ActorFlowError
+    ├── ConfigurationError (ValueError)     an option is wrong; raised when declared
+    │   ├── CompilationError                a flow cannot work as it is put together
+    │   └── MissingExtra (ImportError)      an optional package is not installed
+    ├── CodecError
+    │   ├── EncodeError                     a value cannot become bytes
+    │   └── DecodeError                     bytes are not a value we wrote
+    ├── DeliveryError
+    │   ├── MailboxFull                     no room, and the caller chose not to wait
+    │   ├── ActorStopped                    the actor has ended for good
+    │   ├── OutboxFull                      one turn sends more than a turn may
+    │   └── StashFull                       an actor stashes more than it may hold back
+    ├── AskError
+    │   ├── AskTimeout (TimeoutError)       no answer in time
+    │   ├── AskFailed                       the message was given up; cause attached
+    │   └── AskCycle                        actors that ask each other in a circle
+    ├── TurnError                           an attempt ended without a value
+    │   ├── TurnTimeout (TimeoutError)      ran longer than its timeout
+    │   ├── DeadlineExceeded (TimeoutError) too late for another attempt
+    │   ├── CircuitOpenError                the breaker is open and rejects
+    │   ├── StrayCancelled                  the handler let a foreign Cancelled escape
+    │   ├── WorkerDied                      the worker process ended under the message
+    │   └── MessageFailed                   the handler gave it up with ctx.fail()
+    ├── StageError                          an item was given up by a stage
+    ├── SupervisionError
+    │   ├── RestartsExhausted               more restarts than the budget allows
+    │   └── TooManyFailures                 more dead letters than may be kept
+    ├── StoreError                          what keeps runs cannot do what was asked
+    │   ├── CommitFailed                    one commit did not happen, or nobody knows
+    │   ├── StoreUnavailable                it did not answer within its deadline
+    │   ├── StoreCorrupt                    what it holds cannot be read; nothing was changed
+    │   ├── SchemaTooNew                    it was written by a later release
+    │   └── LeaseLost                       another process has taken the run over
+    ├── ResumeError                         a run cannot be gone on with as it is
+    │   ├── RunInUseError                   somebody alive holds it
+    │   ├── RunNotFoundError (LookupError)  there is no such run
+    │   ├── RunExistsError                  there is one, and `resume="never"`
+    │   ├── VersionMismatch                 another version of the flow began it
+    │   └── SourceChanged                   its input is not what it was
+    ├── StoredError                         an error of an earlier part, as the store has it
+    └── UsageError (RuntimeError)           the right call at the wrong moment
+        ├── InsideTurn                      an outside verb used inside a turn
+        ├── TurnEnded                       a `Turn` used after its turn
+        └── NotRunningError                 the run or system has ended
+
+Catch by type and read the attributes; the text is for people and may change.
+"""
+
+from actorflow.errors.base import (
+    ActorFlowError,
+    CodecError,
+    CompilationError,
+    ConfigurationError,
+    DecodeError,
+    EncodeError,
+    InsideTurn,
+    MissingExtra,
+    NotRunningError,
+    TurnEnded,
+    UsageError,
+    shown,
+)
+from actorflow.errors.messages import (
+    ActorStopped,
+    AskCycle,
+    AskError,
+    AskFailed,
+    AskTimeout,
+    CircuitOpenError,
+    DeadlineExceeded,
+    DeliveryError,
+    MailboxFull,
+    MessageFailed,
+    OutboxFull,
+    RestartsExhausted,
+    StageError,
+    StashFull,
+    StrayCancelled,
+    SupervisionError,
+    TooManyFailures,
+    TurnError,
+    TurnTimeout,
+    WorkerDied,
+)
+from actorflow.errors.stores import (
+    CommitFailed,
+    LeaseLost,
+    ResumeError,
+    RunExistsError,
+    RunInUseError,
+    RunNotFoundError,
+    SchemaTooNew,
+    SourceChanged,
+    StoreCorrupt,
+    StoredError,
+    StoreError,
+    StoreUnavailable,
+    VersionMismatch,
+)
+
+__all__ = [
+    "ActorFlowError",
+    "ActorStopped",
+    "AskCycle",
+    "AskError",
+    "AskFailed",
+    "AskTimeout",
+    "CircuitOpenError",
+    "CodecError",
+    "CommitFailed",
+    "CompilationError",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "DecodeError",
+    "DeliveryError",
+    "EncodeError",
+    "InsideTurn",
+    "LeaseLost",
+    "MailboxFull",
+    "MessageFailed",
+    "MissingExtra",
+    "NotRunningError",
+    "OutboxFull",
+    "RestartsExhausted",
+    "ResumeError",
+    "RunExistsError",
+    "RunInUseError",
+    "RunNotFoundError",
+    "SchemaTooNew",
+    "SourceChanged",
+    "StageError",
+    "StashFull",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreUnavailable",
+    "StoredError",
+    "StrayCancelled",
+    "SupervisionError",
+    "TooManyFailures",
+    "TurnEnded",
+    "TurnError",
+    "TurnTimeout",
+    "UsageError",
+    "VersionMismatch",
+    "WorkerDied",
+    "shown",
+]

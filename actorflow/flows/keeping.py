@@ -1,0 +1,149 @@
+"""The account of a durable run: what becomes of its items is told to the journal too.
+
+    messages    from the mailboxes; what has come out, until the sink has written it
+    facts       item/<root> of an item in pieces, name/<root> of one with an id of its own
+    rows        results, where they are stored, and dead letters
+
+It also keeps the run from getting too far ahead of a slow disk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actorflow.core.envelope import Envelope
+from actorflow.core.letters import DeadLetter, Reason
+from actorflow.durability.checkpointer import Rows
+from actorflow.flows.ledger import Item, Ledger
+from actorflow.flows.results import ItemResult
+from actorflow.flows.settings import RunSettings
+from actorflow.flows.stored import dead_row, stored_result
+from actorflow.graph.plan import Plan
+from actorflow.runtime.journal import Journal
+from actorflow.runtime.kernel import Kernel
+
+__all__ = ["KeepingLedger", "ledger_for"]
+
+#: Items fed beyond those that the last commit covers.
+AHEAD = 16_384
+
+
+class KeepingLedger(Ledger):
+    """The account of a durable run.
+
+    Args:
+        kernel: The run's services.
+        journal: What changes.
+        keeps_results: Whether each result becomes a row.
+        **options: As for `Ledger`.
+
+    Attributes:
+        rows: Where rows for the next commit go.
+        outlet: Where values wait until the sink has written them; `None` if nothing writes.
+    """
+
+    def __init__(
+        self, kernel: Kernel, journal: Journal, *, keeps_results: bool, **options: Any
+    ) -> None:
+        super().__init__(kernel, **options)
+        self.journal = journal
+        self.rows = Rows()
+        self.outlet: Any = None
+        self._keeps_results = keeps_results
+        self._covered = 0  # Items fed when the last commit was taken,
+        self._taken: dict[int, int] = {}  # and at cuts that are on their way.
+
+    # How far ahead of the disk --------------------------------------------------------
+
+    def room(self) -> int:
+        """How many items may be fed now."""
+        return min(super().room(), AHEAD + self._covered - self.fed)
+
+    def cut_taken(self, number: int) -> None:
+        """Cut *number* has all that was fed."""
+        self._taken[number] = self.fed
+
+    def committed(self, number: int) -> None:
+        """Cut *number* is on disk."""
+        self._covered = self._taken.pop(number, self._covered)
+        self.look_for_feeders()
+
+    # What becomes of messages ---------------------------------------------------------
+
+    def output(self, envelope: Envelope) -> None:
+        """A value has come out of the last stage."""
+        if self._keeps_results:
+            self._keep(self._result(envelope, "done", None, self.last))
+        super().output(envelope)
+        if self.outlet is None:
+            self.journal.drop(envelope)
+        else:
+            self.journal.touch(envelope, self.outlet)
+
+    def _acknowledge(self, envelope: Envelope) -> None:
+        if self._keeps_results and envelope.item is None:
+            self._keep(self._result(envelope, "skipped", None, self.last))
+        super()._acknowledge(envelope)
+        self.journal.drop(envelope)
+
+    def _give_up(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
+    ) -> None:
+        super()._give_up(envelope, reason, error, where)
+        self.journal.drop(envelope)
+
+    def _letter(
+        self, envelope: Envelope, reason: Reason, error: BaseException | None, stage: str
+    ) -> DeadLetter:
+        letter = super()._letter(envelope, reason, error, stage)
+        self.rows.dead.append(dead_row(letter, envelope))
+        if self._keeps_results and not (envelope.item and envelope.item.dead):
+            self._keep(self._result(envelope, "failed", letter, stage))
+        return letter
+
+    def _keep(self, result: ItemResult[Any]) -> None:
+        self.rows.results.append((str(result.id), stored_result(result)))
+
+    # What belongs to items ------------------------------------------------------------
+
+    def fork(self, envelope: Envelope, more: int) -> None:
+        """*more* pieces of the item are about to exist."""
+        super().fork(envelope, more)
+        self._mark(envelope.root, envelope.item)
+
+    def _piece_gone(self, item: Item, envelope: Envelope) -> None:
+        if item.pieces > 1:
+            self._mark(envelope.root, item)
+        else:
+            self.journal.mark(f"item/{envelope.root}", None)
+        super()._piece_gone(item, envelope)
+
+    def _mark(self, root: int, item: Item) -> None:
+        self.journal.mark(f"item/{root}", lambda: [item.out, item.dead])
+
+    def name(self, number: int, name: Any) -> None:
+        """Give item *number* an id of the caller's."""
+        super().name(number, name)
+        self.journal.mark(f"name/{number}", lambda: name)
+
+    def _item_ended(self, number: int) -> None:
+        if number in self.ids:
+            self.journal.mark(f"name/{number}", None)
+        super()._item_ended(number)
+
+
+def ledger_for(kernel: Kernel, plan: Plan, settings: RunSettings, run_id: str) -> Ledger:
+    """The account of a run; that of a durable run is kept."""
+    facts: dict[str, Any] = {
+        "window": settings.window,
+        "concurrency": settings.inside,
+        "max_dead": settings.max_dead,
+        "ordered": settings.ordered,
+        "deps": settings.deps,
+        "last": plan.exits[0],
+        "run_id": run_id,
+    }
+    if settings.kept is None:
+        return Ledger(kernel, **facts)
+    kernel.journal = Journal()
+    return KeepingLedger(kernel, kernel.journal, keeps_results=settings.kept.keeps_results, **facts)

@@ -1,0 +1,157 @@
+"""What has changed since the last cut: which messages are where, and which facts are new.
+
+    touch   a message is in a mailbox now          note   it has changed where it is
+    drop    it has left for good                   mark   a fact is another one now
+
+One dict says it all: a message is in exactly one place, so the last word about it
+counts. A message that comes and goes between two cuts leaves no trace. Nothing here
+waits or writes: `durability` takes what is gathered and brings it to a store.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from actorflow.core.envelope import Envelope, message_id
+
+__all__ = ["Journal", "key_of"]
+
+
+class Journal:
+    """The changes of one system or run.
+
+    Attributes:
+        touched: Messages that have come or changed since the last cut, with their mailboxes.
+        gone: Keys of messages that an earlier cut has and that have left since.
+        marked: Facts that are new, with what gives their values (`None` for gone) at the cut.
+        later: Messages that are to be put at a later time, with their entries in the heap.
+        number: Of the next cut, which will cover what changes now.
+        committed: Number of the last cut that is on disk.
+        resting: Whether the checkpointer waits for something to change.
+        broken: Why nothing will be on disk any more, or `None`.
+    """
+
+    __slots__ = (
+        "_waiters",
+        "broken",
+        "committed",
+        "gone",
+        "later",
+        "marked",
+        "number",
+        "on_commit",
+        "orders",
+        "resting",
+        "stir",
+        "touched",
+    )
+
+    def __init__(self) -> None:
+        self.touched: dict[Envelope, Any] = {}
+        self.gone: list[Any] = []
+        self.marked: dict[str, Callable[[], Any] | None] = {}
+        self.later: dict[Envelope, Any] = {}
+        self.orders = itertools.count(1)
+        self.number = 1
+        self.committed = 0
+        self.resting = False
+        self.stir: Callable[[], None] = _nobody
+        self.on_commit: list[Callable[[int], None]] = []
+        self.broken: BaseException | None = None
+        self._waiters: dict[int, trio.Event] = {}
+
+    # What the runtime says ------------------------------------------------------------
+
+    def touch(self, envelope: Envelope, box: Any, *, front: bool = False) -> None:
+        """*envelope* is behind all others of its lane in *box* now, or before them."""
+        order = next(self.orders)
+        envelope.order = -order if front else order
+        self.touched[envelope] = box
+        if self.resting:
+            self.stir()
+
+    def note(self, envelope: Envelope, box: Any) -> None:
+        """*envelope* has changed, and keeps its place in *box*."""
+        self.touched[envelope] = box
+        if self.resting:
+            self.stir()
+
+    def drop(self, envelope: Envelope) -> None:
+        """*envelope* has left for good."""
+        self.touched.pop(envelope, None)
+        if envelope.stored:
+            envelope.stored = 0
+            self.gone.append(key_of(envelope))
+        if self.resting:
+            self.stir()
+
+    def mark(self, key: str, provide: Callable[[], Any] | None) -> None:
+        """The fact *key* is another one now; `None`: it is gone."""
+        self.marked[key] = provide
+        if self.resting:
+            self.stir()
+
+    def begin_after(self, number: int, order: int) -> None:
+        """Go on from cut *number*, whose messages have places up to *order*."""
+        self.number, self.committed = number + 1, number
+        self.orders = itertools.count(order + 1)
+
+    # What waits for the disk ----------------------------------------------------------
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything that no cut has."""
+        return bool(self.touched or self.gone or self.marked)
+
+    async def settled(self) -> None:
+        """Wait until all that has changed so far is on disk. Shielded: what was accepted is
+        never reported as cancelled.
+
+        Raises:
+            StoreUnavailable: It will not be, or nobody can tell.
+        """
+        number = self.number if self.changed else self.number - 1
+        await self.reached(number)
+
+    async def reached(self, number: int) -> None:
+        """Wait until cut *number* is on disk; raises as `settled` does."""
+        if self.committed < number and self.broken is None:
+            event = self._waiters.get(number)
+            if event is None:
+                event = self._waiters[number] = trio.Event()
+            with trio.CancelScope(shield=True):
+                await event.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+        if self.committed < number and self.broken is not None:
+            raise self.broken
+
+    def commit(self, number: int) -> None:
+        """Cut *number* is on disk: let go of whoever waits for it."""
+        self.committed = number
+        for each in [each for each in self._waiters if each <= number]:
+            self._waiters.pop(each).set()
+        for tell in self.on_commit:
+            tell(number)
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more will be on disk; whoever waits is told *error*."""
+        if self.broken is None:
+            self.broken = error
+        for event in self._waiters.values():
+            event.set()
+        self._waiters.clear()
+
+
+def key_of(envelope: Envelope) -> int | str:
+    """Under which a cut keeps *envelope*."""
+    root: int = envelope.root
+    return root if envelope.path is None else message_id(envelope)
+
+
+def _nobody() -> None:
+    """Nobody waits."""
