@@ -10,6 +10,7 @@ tree can cancel it, and leaving it always ends the tree, in reverse order of sta
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -19,6 +20,7 @@ import trio
 
 from actorflow import options
 from actorflow.actors.house import House
+from actorflow.actors.lasting import Lasting, readopt
 from actorflow.actors.seen import EventStream, TreeNode, snapshot_of
 from actorflow.core.letters import DeadLetter
 from actorflow.errors import InsideTurn, NotRunningError
@@ -69,8 +71,18 @@ class ActorSystem:
         seed: int | None = None,
         observers: Iterable[Any] = (),
         debug: bool | None = None,
+        store: Any = None,
+        restore: str = "eager",
+        tune: bool = True,
     ) -> None:
         self.name = options.name("ActorSystem.name", name)
+        self._store = store
+        self._restore = options.choice("ActorSystem.restore", restore, ("eager", "lazy"))
+        self._tune = tune
+        self._lasting: Lasting | None = None
+        self._restored: set[str] = set()
+        self._failure: BaseException | None = None
+        self._forgotten = False
         self._seed = seed
         self._observers = tuple(observers)
         self._debug = sys.flags.dev_mode if debug is None else debug
@@ -85,9 +97,48 @@ class ActorSystem:
         kernel = Kernel(self.name, real_ports(self._seed), self._observers)
         kernel.debug = self._debug
         plan = Plan(max_restarts=None, on_exhausted="end", dynamic=True)
+        if self._store is not None:
+            self._lasting = Lasting(kernel, self._store, tune=self._tune, on_failure=self._give_up)
+            await self._lasting.open()
         self._house = House(kernel, plan, make_node)
         await self._house.open()
+        if self._lasting is not None:
+            try:
+                await self._house.ready.wait()
+                self._lasting.hold.start()
+                if self._restore == "eager":
+                    self._restored = await self._lasting.restore(self._house.root)
+            except BaseException:
+                await self._close(broken=True)
+                raise
         return self
+
+    def _give_up(self, error: BaseException) -> None:
+        """Nothing more can be kept: end, and say why when the block is left."""
+        if self._failure is None:
+            self._failure = error
+        self._stop(kill=True)
+
+    def _stop(self, deadline: float = math.inf, *, kill: bool = False) -> None:
+        """Ask the tree to end; in a durable system mail and states stay for the next life."""
+        house = self._running()
+        if house.kernel.journal is not None:
+            house.kernel.journal.closing = True
+        if kill:
+            house.kill()
+        else:
+            house.stop(deadline)
+
+    async def _close(self, *, broken: bool) -> None:
+        house, lasting = self._running(), self._lasting
+        self._stop()
+        try:
+            await house.close()
+        finally:
+            if lasting is not None:
+                await lasting.hold.close(None if self._forgotten else "parked", broken=broken)
+        if self._failure is not None and not broken:
+            raise self._failure
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -96,13 +147,14 @@ class ActorSystem:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        house = self._running()
         try:
             if error is None:
                 await self.drain(DRAIN_SECONDS)
-        finally:  # Also after a cancellation or Ctrl-C while draining.
-            house.stop()
-            await house.close()
+        except BaseException as raised:  # A cancellation or Ctrl-C while draining.
+            error = raised
+            raise
+        finally:
+            await self._close(broken=error is not None)
 
     def _running(self) -> House:
         if self._house is None:
@@ -130,6 +182,11 @@ class ActorSystem:
         """
         house = self._open()
         self._refuse_inside("spawn()", "ctx.spawn()")
+        if name in self._restored:
+            self._restored.discard(name)
+            known = house.kernel.nodes.get(f"{house.root.path}/{name}")
+            if known is not None:
+                return await readopt(known, actor, given)
         self._spawned += 1
         node = await spawn_in(house.root, child_spec(actor, name, self._spawned, given))
         return ref_of(node)
@@ -142,6 +199,9 @@ class ActorSystem:
         """
         path = f"/{self.name}/{name}"
         node = None if self._house is None else self._house.kernel.nodes.get(path)
+        if node is None and self._lasting is not None and self._house is not None:
+            node = self._lasting.spawn(self._house.root, name)
+            self._restored.add(name)
         if node is None:
             raise LookupError(f"no living actor {path}; spawn it first")
         return ref_of(node)
@@ -151,8 +211,11 @@ class ActorSystem:
 
         Without a store that is at once.
         """
-        self._running()
-        await trio.lowlevel.checkpoint()
+        journal = self._running().kernel.journal
+        if journal is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await journal.settled()
 
     async def drain(self, timeout: float = DRAIN_SECONDS) -> None:
         """Take nothing more from outside, finish what is held, then stop; all by one deadline.
@@ -169,19 +232,21 @@ class ActorSystem:
             house.kernel.drain()
             with trio.move_on_at(until):
                 await house.kernel.quiet()
-            house.stop(until)
+            self._stop(until)
         await house.ended.wait()
 
     async def stop(self) -> None:
         """End every actor, right to left, each within its `shutdown`; mail becomes dead letters."""
         self._refuse_inside("stop()")
         house = self._running()
-        house.stop()
+        self._stop()
         await house.ended.wait()
 
     def cancel(self) -> None:
-        """End everything now: running turns are cancelled."""
-        self._running().kill()
+        """End everything now: running turns are cancelled. A durable system stays as its last
+        checkpoint has it."""
+        self._forgotten = True
+        self._stop(kill=True)
 
     async def resume(self, ref: ActorRef[Any]) -> None:
         """Start a parked actor again; one that is not parked is left alone."""

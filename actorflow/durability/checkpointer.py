@@ -49,6 +49,12 @@ class Rows:
     results: list[tuple[str, bytes]] = attrs.Factory(list)
     dead: list[DeadRow] = attrs.Factory(list)
 
+    def take(self) -> Rows:
+        """What was gathered, which then is gone from here."""
+        taken = Rows(self.results, self.dead)
+        self.results, self.dead = [], []
+        return taken
+
 
 class Checkpointer:
     """Brings the changes of one run to its store.
@@ -129,10 +135,11 @@ class Checkpointer:
             if self.gather is not None:
                 self.gather()
             cut = take(journal, self._kernel.now(), self._kernel.ports.wall())
-            rows, self.rows = self.rows, Rows()
+            rows = self.rows.take()
+            cleared = [] if journal.careful is None else journal.careful.take_cleared()
             self._bridge.ticks += 1
             try:
-                await self._commit(cut, rows, status, report)
+                await self._commit(_Job(self._writer, cut, rows, cleared, status, report))
             except BaseException as error:
                 journal.fail(error)
                 self._on_failure(error)
@@ -143,10 +150,7 @@ class Checkpointer:
             journal.commit(cut.number)
             return True
 
-    async def _commit(
-        self, cut: RawCut, rows: Rows, status: RunStatus | None, report: bytes | None
-    ) -> None:
-        job = _Job(self._writer, cut, rows, status, report)
+    async def _commit(self, job: _Job) -> None:
         until = self._kernel.now() + self._deadline
         delay = FIRST_RETRY
         while True:
@@ -197,12 +201,14 @@ class _Job:
         writer: _Writer,
         cut: RawCut,
         rows: Rows,
+        cleared: list[str],
         status: RunStatus | None,
         report: bytes | None,
     ) -> None:
         self._writer = writer
         self._cut = cut
         self._rows = rows
+        self._cleared = cleared
         self._status = status
         self._report = report
         self._data = b""
@@ -234,6 +240,7 @@ class _Job:
             report=self._report,
             results=self._rows.results,
             dead=self._rows.dead,
+            cleared=self._cleared,
             version=writer.about[0],
             identity=writer.about[1],
             flow=writer.about[2],

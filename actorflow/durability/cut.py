@@ -81,14 +81,17 @@ def take(journal: Journal, now: float, wall: float) -> RawCut:
     for envelope, box in journal.touched.items():
         known = places.get(box)
         if known is None:
-            known = places[box] = _places(box, journal, now)
+            known = places[box] = _places(box, now)
         lane, more = known.get(envelope, _WAITING) if known else _WAITING
+        if journal.later and envelope in journal.later:
+            lane, more = LATER, {"wait": max(0.0, journal.later[envelope][0] - now)}
         if (
             envelope.headers is not None
             or envelope.priority != DEFAULT_PRIORITY
             or envelope.emitted
             or envelope.deadline is not None
             or envelope.replays
+            or envelope.reply is not None
             or box.dated
         ):
             more = _more(envelope, more, now, box.dated)
@@ -115,7 +118,7 @@ def take(journal: Journal, now: float, wall: float) -> RawCut:
 _WAITING: tuple[int, dict[str, Any] | None] = (USER, None)
 
 
-def _places(box: Any, journal: Journal, now: float) -> Places:
+def _places(box: Any, now: float) -> Places:
     """Those of the messages in *box* that are not just waiting in its user lane."""
     places: Places = {}
     for each in box.due or ():
@@ -134,8 +137,6 @@ def _places(box: Any, journal: Journal, now: float) -> Places:
             places[reader.lease] = (LEASED, None)
     for each in box.stash():
         places[each] = (STASHED, None)
-    for each, entry in journal.later.items():
-        places[each] = (LATER, {"wait": max(0.0, entry[0] - now)})
     return places
 
 
@@ -154,6 +155,8 @@ def _more(
         found["left"] = envelope.deadline - now
     if envelope.replays:
         found["replays"] = envelope.replays
+    if envelope.reply is not None and envelope.sender is not None:
+        found["asked"] = True
     if dated:
         found["age"] = now - envelope.since
     return found

@@ -237,7 +237,7 @@ class SqliteStore:
     def commit(self, change: Change) -> None:
         """Apply *change* whole or not at all; see `Store.commit`.
 
-        At most eight driver calls, and one more for every 500 rows of a kind.
+        At most five driver calls, and one for every 500 rows of a kind.
         """
         check_change(self.url, change)
         with self._use().writing() as db:

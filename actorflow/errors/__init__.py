@@ -15,7 +15,8 @@
     ├── AskError
     │   ├── AskTimeout (TimeoutError)       no answer in time
     │   ├── AskFailed                       the message was given up; cause attached
-    │   └── AskCycle                        actors that ask each other in a circle
+    │   ├── AskCycle                        actors that ask each other in a circle
+    │   └── AskDiverged                     a turn run again asks something else
     ├── TurnError                           an attempt ended without a value
     │   ├── TurnTimeout (TimeoutError)      ran longer than its timeout
     │   ├── DeadlineExceeded (TimeoutError) too late for another attempt
@@ -24,6 +25,7 @@
     │   ├── WorkerDied                      the worker process ended under the message
     │   └── MessageFailed                   the handler gave it up with ctx.fail()
     ├── StageError                          an item was given up by a stage
+    ├── UncleanEnds                         a message that ends the process, again and again
     ├── SupervisionError
     │   ├── RestartsExhausted               more restarts than the budget allows
     │   └── TooManyFailures                 more dead letters than may be kept
@@ -65,6 +67,7 @@ from actorflow.errors.base import (
 from actorflow.errors.messages import (
     ActorStopped,
     AskCycle,
+    AskDiverged,
     AskError,
     AskFailed,
     AskTimeout,
@@ -82,6 +85,7 @@ from actorflow.errors.messages import (
     TooManyFailures,
     TurnError,
     TurnTimeout,
+    UncleanEnds,
     WorkerDied,
 )
 from actorflow.errors.stores import (
@@ -104,6 +108,7 @@ __all__ = [
     "ActorFlowError",
     "ActorStopped",
     "AskCycle",
+    "AskDiverged",
     "AskError",
     "AskFailed",
     "AskTimeout",
@@ -142,6 +147,7 @@ __all__ = [
     "TurnEnded",
     "TurnError",
     "TurnTimeout",
+    "UncleanEnds",
     "UsageError",
     "VersionMismatch",
     "WorkerDied",

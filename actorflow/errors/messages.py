@@ -9,6 +9,7 @@ from actorflow.errors.base import ActorFlowError, shown
 __all__ = [
     "ActorStopped",
     "AskCycle",
+    "AskDiverged",
     "AskError",
     "AskFailed",
     "AskTimeout",
@@ -26,6 +27,7 @@ __all__ = [
     "TooManyFailures",
     "TurnError",
     "TurnTimeout",
+    "UncleanEnds",
     "WorkerDied",
 ]
 
@@ -148,6 +150,30 @@ class AskCycle(AskError):
             f"asks go in a circle: {' -> '.join(circle)}; use tell() for one of them",
         )
         self.circle = tuple(circle)
+
+
+class AskDiverged(AskError):
+    """A turn that is run again asks something else under the id of what it asked before."""
+
+    def __init__(self, path: str, question: str) -> None:
+        super().__init__(
+            path, f"question {question} was another one before; a turn must ask the same again"
+        )
+        self.question = question
+
+
+class UncleanEnds(ActorFlowError):
+    """The process ended again and again while this message was being handled.
+
+    Attributes:
+        path: Where.
+        count: How often.
+    """
+
+    def __init__(self, path: str, count: int) -> None:
+        super().__init__(f"{path}: the process has ended {count} times while it ran")
+        self.path = path
+        self.count = count
 
 
 class TurnError(ActorFlowError):

@@ -10,34 +10,29 @@ Facts are made anew for each cut and written if they have changed since the one 
 from __future__ import annotations
 
 import difflib
-import functools
-import os
-import secrets
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import trio
-
 from actorflow.core.envelope import Envelope
-from actorflow.durability.bridge import Bridge
-from actorflow.durability.checkpointer import Checkpointer
-from actorflow.durability.store import DeadQuery, DeadRow, Owned, RunStatus, Session
-from actorflow.errors import DecodeError, NotRunningError, StoreCorrupt, VersionMismatch
+from actorflow.core.letters import DeadLetter
+from actorflow.durability.hold import Hold
+from actorflow.durability.letters import read_letter
+from actorflow.durability.store import DeadQuery, Owned, RunStatus
+from actorflow.errors import VersionMismatch
 from actorflow.flows.keeping import KeepingLedger
 from actorflow.flows.ledger import Outlet
 from actorflow.flows.refilling import Place, refill_run
 from actorflow.flows.results import Report
 from actorflow.flows.settings import StoreSettings
 from actorflow.flows.sinks import ResumableSink
-from actorflow.flows.stored import pack_report, read_letter, read_report
+from actorflow.flows.stored import pack_report, read_report
 from actorflow.flows.taps import Tap
 from actorflow.graph.plan import Plan
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.remember import attempts_of
 from actorflow.stages.build import StageCell
-from actorflow.wire.codec import decode
-from actorflow.wire.snapshot import Cut, fold, read_cut
+from actorflow.wire.snapshot import Cut
 
 __all__ = ["Keeper"]
 
@@ -68,7 +63,6 @@ class Keeper:
         self.run_id = run_id
         self.ledger = ledger
         self.report: Report | None = None
-        self._owned: Owned | None = None
         self._offset: int | None = None
         self._order: dict[str, Any] | None = None
         self._out: list[Envelope] = []
@@ -78,9 +72,14 @@ class Keeper:
         self._kernel: Kernel = ledger.kernel
         self._journal: Journal = ledger.journal
         self._stages: Mapping[str, StageCell] = {}
-        self._on_failure = on_failure
-        self._bridge: Bridge | None = None
-        self._checkpointer: Checkpointer | None = None
+        self.hold = Hold(
+            settings.store,
+            run_id,
+            self._kernel,
+            on_failure=on_failure,
+            lease=settings.lease,
+            tune=settings.tune,
+        )
         self._sources: dict[str, Any] = {}  # Facts of the earlier part, then what gives them.
         self._written: dict[str, Any] = {}
         self._sink: Any = None
@@ -101,67 +100,47 @@ class Keeper:
             StoreError: The store cannot be used, or what it has cannot be read.
         """
         self._stages, self._outlet = stages, outlet
-        settings = self._settings
-        session = Session(
-            secrets.token_bytes(16), socket.gethostname(), os.getpid(), settings.lease
-        )
-        bridge = self._bridge = Bridge(
-            settings.store,
-            session,
-            self._kernel.ports.wall,
-            on_lost=self._lose,
-            tune=settings.tune,
-        )
-        await bridge.open()
         try:
-            return await self._acquire(bridge)
+            return await self._open()
         except BaseException:
-            await bridge.close()
+            await self.hold.close(None, broken=True)
             raise
 
-    async def _acquire(self, bridge: Bridge) -> Report | None:
-        store, settings = bridge.store, self._settings
-        acquire = functools.partial(store.acquire, resume=settings.resume)
-        owned = await bridge.call(acquire, self.run_id, self._kernel.ports.wall())
-        self._owned = owned
+    async def _open(self) -> Report | None:
+        hold, settings = self.hold, self._settings
+        await hold.open(settings.resume)
+        bridge, owned = hold.bridge, hold.owned
+        query = DeadQuery(run=self.run_id)
+        rows = await bridge.call(bridge.store.dead, query, 0, self.ledger.max_dead)
+        letters = tuple(read_letter(row) for _, row in rows)
         if owned.status == "finished":
-            self.report = await self._stored_report(bridge)
-            await bridge.close()
+            found = await bridge.call(bridge.store.runs)
+            packed = next(row.report for row in found if row.run == self.run_id)
+            assert packed is not None
+            self.report = read_report(self.run_id, packed, letters)
+            await hold.close(None)
             return self.report
-        state = await bridge.call(self._load)
         if not owned.new and owned.version:
             self._check_version(owned)
-        letters = await bridge.call(store.dead, DeadQuery(run=self.run_id), 0, self.ledger.max_dead)
         self._began = self._kernel.now()
-        self._checkpointer = Checkpointer(
-            self._kernel,
-            self._journal,
-            bridge,
-            owned,
+        checkpointer = hold.keep(
             interval=settings.interval,
             deadline=settings.deadline,
             holds=settings.holds,
             before=self._sync,
             about=(self.plan.version, self.plan.identity(), self.plan.name),
-            on_failure=self._on_failure,
         )
-        self._checkpointer.gather = self.gather
-        self.ledger.rows = self._checkpointer.rows
+        checkpointer.gather = self.gather
+        self.ledger.rows = checkpointer.rows
         self._journal.on_commit.append(self.ledger.committed)
-        if state is not None:
-            self._restore(state, [row for _, row in letters])
+        careful = self._journal.careful
+        if careful is not None:
+            for stage in self.plan.stages:
+                careful.watch(self._stages[stage.name].mailbox, attempts_of(stage.policies))
+        if hold.state is not None:
+            self._restore(hold.state, letters)
+            hold.state = None
         return None
-
-    def _load(self) -> Cut | None:
-        """In the store's thread: the state that the cuts add up to."""
-        assert self._bridge is not None
-        store = self._bridge.store
-        try:
-            cuts = [read_cut(each) for each in store.load(self.run_id).cuts]
-            return fold(cuts) if cuts else None
-        except DecodeError as error:
-            text = f"the checkpoint of run {self.run_id!r} cannot be read: {error}"
-            raise StoreCorrupt(store.url, text) from error
 
     def _check_version(self, owned: Owned) -> None:
         found, migrate = self.plan.version, self._settings.migrate
@@ -171,20 +150,11 @@ class Keeper:
         changes = [line for line in lines if line[0] in "+-"]
         raise VersionMismatch(self.run_id, owned.version, found, changes)
 
-    async def _stored_report(self, bridge: Bridge) -> Report:
-        rows = await bridge.call(bridge.store.runs)
-        packed = next(row.report for row in rows if row.run == self.run_id)
-        query = DeadQuery(run=self.run_id)
-        letters = await bridge.call(bridge.store.dead, query, 0, self.ledger.max_dead)
-        assert packed is not None
-        return read_report(self.run_id, packed, tuple(read_letter(row) for _, row in letters))
-
-    def _restore(self, state: Cut, letters: list[DeadRow]) -> None:
-        assert self._owned is not None
-        facts = {key: decode(data, max_bytes=None) for key, data in state.facts.items() if data}
+    def _restore(self, state: Cut, letters: tuple[DeadLetter, ...]) -> None:
+        facts = self.hold.facts()
         self._written = dict(facts)
         ledger, run = self.ledger, facts["run"]
-        ledger.resume(run, [read_letter(row) for row in letters])
+        ledger.resume(run, letters)
         self._elapsed = run["elapsed"]
         self._offset, self._order = facts.get("sink"), facts.get("order")
         self._sources = {key: fact for key, fact in facts.items() if key.startswith("source/")}
@@ -221,11 +191,10 @@ class Keeper:
             raise
 
     async def _open_sink(self, sink: Any, tap: Tap) -> None:
-        assert self._owned is not None
         tap.whole = True
         self.ledger.outlet = self._outlet
         if isinstance(sink, ResumableSink) and self._offset is not None:
-            await sink.open(at=self._offset, fresh_inode=self._owned.taken_over)
+            await sink.open(at=self._offset, fresh_inode=self.hold.owned.taken_over)
         else:
             await sink.open()
         if self._order is not None and self.ledger.ordered:
@@ -242,8 +211,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to checkpoint."""
-        assert self._checkpointer is not None
-        self._kernel.services.start_soon(self._checkpointer.run, name="checkpointer")
+        self.hold.start()
 
     async def settled(self) -> None:
         """Wait until all that was accepted so far is on disk."""
@@ -297,11 +265,6 @@ class Keeper:
 
     # Letting go -----------------------------------------------------------------------
 
-    def _lose(self, error: BaseException) -> None:
-        """Another process has taken the run over: not one byte more is written."""
-        self._journal.fail(error)
-        self._on_failure(error)
-
     def forget(self) -> None:
         """The run was cancelled: it stays as its last cut has it."""
         self._forgotten = True
@@ -315,21 +278,11 @@ class Keeper:
         Raises:
             StoreUnavailable: The cut could not be written.
         """
-        bridge, self._bridge = self._bridge, None
-        if bridge is None:
-            return
-        journal, checkpointer = self._journal, self._checkpointer
+        final = status == "finished" and report is not None
+        packed = pack_report(report) if final and report is not None else None
+        wanted = None if self._forgotten else status
         try:
-            if journal.broken is None and not self._forgotten and checkpointer is not None:
-                final = status == "finished" and report is not None
-                packed = pack_report(report) if final and report is not None else None
-                with trio.CancelScope(shield=True):
-                    await checkpointer.checkpoint(status, packed)
-                if journal.broken is not None and not broken:
-                    raise journal.broken
+            await self.hold.close(wanted, packed, broken=broken)
         finally:
-            journal.fail(NotRunningError(f"run {self.run_id} has ended before this was on disk"))
             for tap in self.ledger.taps:
                 tap.forsake()
-            with trio.CancelScope(shield=True):
-                await bridge.close()

@@ -14,10 +14,11 @@ from typing import Any
 from actorflow.core.envelope import Envelope
 from actorflow.core.letters import DeadLetter, Reason
 from actorflow.durability.checkpointer import Rows
+from actorflow.durability.letters import dead_row
 from actorflow.flows.ledger import Item, Ledger
 from actorflow.flows.results import ItemResult
 from actorflow.flows.settings import RunSettings
-from actorflow.flows.stored import dead_row, stored_result
+from actorflow.flows.stored import stored_result
 from actorflow.graph.plan import Plan
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel

@@ -15,17 +15,16 @@ from typing import Any
 
 import attrs
 
-from actorflow.core.envelope import Envelope, Path
+from actorflow.core.envelope import Envelope
+from actorflow.durability.records import envelope_of
 from actorflow.errors import DecodeError, StoreCorrupt
 from actorflow.flows.keeping import KeepingLedger
 from actorflow.flows.ledger import Item
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.refill import refill
-from actorflow.wire.codec import decode
-from actorflow.wire.frozen import FROZEN, is_frozen
-from actorflow.wire.snapshot import Cut, Key, Record, read_record
+from actorflow.wire.snapshot import Cut, Record, read_record
 
-__all__ = ["Place", "address", "envelope_of", "refill_run"]
+__all__ = ["Place", "refill_run"]
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +89,11 @@ def refill_run(place: Place, state: Cut, facts: Mapping[str, Any], down: float) 
         orders = max(orders, *(abs(record.order) for _, record in entries))
         refill(box, entries, down)
     ledger.journal.begin_after(state.number, orders)
+    careful = ledger.journal.careful
+    if careful is not None:
+        for entries in waiting.values():
+            for envelope, _ in entries:
+                careful.restored(envelope)
     for envelope, _, fault in unread:
         ledger.give_up(envelope, "unknown_schema", fault, "restore")
     return [envelope for envelope, _ in sorted(out, key=lambda pair: pair[1].order)]
@@ -121,44 +125,3 @@ def _join(
             ledger.ids[int(number)] = flags
     for envelope in [*envelopes, *(each[0] for each in unread)]:
         envelope.item = items.get(envelope.root)
-
-
-def envelope_of(
-    key: Key, record: Record, now: float, down: float
-) -> tuple[Envelope, Exception | None]:
-    """The message of a record, and why its body cannot be read if it cannot."""
-    fault: Exception | None = None
-    body: Any = None
-    try:
-        body = decode(record.body, max_bytes=None)
-    except DecodeError as error:
-        fault = error
-    envelope = Envelope(body, *address(key))
-    if fault is not None or not (type(body) in FROZEN or is_frozen(body)):
-        envelope.packed = record.body
-    more = record.more
-    envelope.attempt = record.attempt
-    envelope.order = record.order
-    envelope.born = envelope.since = now
-    if more:
-        envelope.priority = more.get("priority", envelope.priority)
-        envelope.emitted = more.get("emitted", 0)
-        envelope.replays = more.get("replays", 0)
-        if "headers" in more:
-            envelope.headers = decode(more["headers"], max_bytes=None)
-        if "left" in more:
-            envelope.deadline = now + more["left"] - down
-        if "age" in more:
-            envelope.since = now - more["age"] - down
-    return envelope, fault
-
-
-def address(key: Key) -> tuple[int, Path]:
-    """Root and path of a message from its key."""
-    if isinstance(key, int):
-        return key, None
-    root, *steps = key.split(".")
-    path: Path = None
-    for step in steps:
-        path = (path, int(step))
-    return int(root), path

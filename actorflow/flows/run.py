@@ -74,6 +74,7 @@ class Run(Controls, Generic[In, Out]):
         self._error: BaseException | None = None
         self._writer: Writer | None = None
         kernel = self._kernel = kernel_for(plan.name, settings)
+        kernel.run_id = self.run_id
         ledger = self._ledger = ledger_for(kernel, plan, settings, self.run_id)
         self._keeper: Keeper | None = None
         if settings.kept is not None and isinstance(ledger, KeepingLedger):

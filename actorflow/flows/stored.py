@@ -1,4 +1,4 @@
-"""How results, dead letters and reports are written into a store, and read back.
+"""How results and reports are written into a store, and read back.
 
 An error is kept as its type, text and traceback: what a class of the user's own would
 make of bytes from a file is nobody's business.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from actorflow.core.envelope import Envelope
 from actorflow.core.letters import DeadLetter
-from actorflow.durability.store import DeadRow
-from actorflow.errors import DecodeError, StoredError, shown
+from actorflow.durability.letters import text_of
 from actorflow.flows.results import ErrorCount, ItemResult, Latency, Report, StageStats
 from actorflow.wire.codec import decode, encode
 
-__all__ = ["dead_row", "pack_report", "read_letter", "read_report", "stored_result"]
+__all__ = ["pack_report", "read_report", "stored_result"]
 
 
 def stored_result(result: ItemResult[Any]) -> bytes:
@@ -37,40 +35,7 @@ def stored_result(result: ItemResult[Any]) -> bytes:
 
 
 def _error(error: BaseException) -> list[str]:
-    return [type(error).__name__, _text(error)]
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return shown(error)
-
-
-def dead_row(letter: DeadLetter, envelope: Envelope) -> DeadRow:
-    """A dead letter as it is stored; a body that cannot be written is kept as its repr."""
-    packed = envelope.packed
-    if packed is None:
-        try:
-            packed = encode(envelope.body)
-        except Exception:
-            packed = encode(shown(envelope.body))
-    error = letter.error
-    facts = {"priority": envelope.priority, "number": envelope.root}
-    return DeadRow(
-        seq=0,
-        id=str(letter.id),
-        place=letter.stage_or_actor,
-        reason=letter.reason,
-        error="" if error is None else type(error).__name__,
-        text="" if error is None else _text(error),
-        traceback=letter.traceback,
-        attempts=letter.attempts,
-        at=letter.at,
-        replays=letter.replays,
-        body=packed,
-        facts=encode(facts),
-    )
+    return [type(error).__name__, text_of(error)]
 
 
 def pack_report(report: Report) -> bytes:
@@ -123,23 +88,4 @@ def read_report(run_id: str, data: bytes, dead: tuple[DeadLetter, ...]) -> Repor
         errors=errors,
         dead=dead,
         restarts=found["restarts"],
-    )
-
-
-def read_letter(row: DeadRow) -> DeadLetter:
-    """A stored dead letter; of its error the type and text are left."""
-    try:
-        body = decode(row.body, max_bytes=None)
-    except DecodeError as error:
-        body = f"<{error}>"
-    return DeadLetter(
-        id=row.id,
-        body=body,
-        stage_or_actor=row.place,
-        reason=row.reason,  # type: ignore[arg-type]
-        error=StoredError(row.error, row.text) if row.error else None,
-        traceback=row.traceback,
-        attempts=row.attempts,
-        at=row.at,
-        replays=row.replays,
     )

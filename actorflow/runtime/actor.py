@@ -113,6 +113,8 @@ class ActorBehaviour:
             )
         if self._save is copy.deepcopy:  # What earlier incarnations share must not be changed.
             instance.__dict__.update(copy.deepcopy(instance.__dict__))
+        if cell.kept is not None:
+            cell.kept.begin(instance)
         cell.instance = instance
         cell.call = functools.partial(_receive, cell, instance.receive)
         cell.state = instance.__dict__

@@ -66,8 +66,7 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
     left = TURNS_PER_SLICE - (envelope is not None)  # `drive` has noted when its slice ends.
     while True:
         if envelope is not None:
-            turn = cell.turn
-            if turn is not None:
+            if (turn := cell.turn) is not None:
                 if turn.effects is not None:
                     return RETURNED, value, None
                 turn.close()
@@ -87,6 +86,8 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
                 envelope.attempt = 0
                 target.accepted += 1
                 target.queue.append(envelope)
+                if target.journal is not None:
+                    target.journal.touch(envelope, target)
                 if target.idle:
                     target.wake()
             else:
@@ -94,8 +95,7 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
         if not left & LOOK_MASK and (not left or slice_over(cell, left)):
             return SLICE_OVER, None, None
         left -= 1
-        queue = mailbox.queue
-        if not queue or not mailbox.quiet or cell.alert:
+        if not (queue := mailbox.queue) or not mailbox.quiet or cell.alert:
             return NOTHING, None, None
         envelope = queue[0]
         late = envelope.deadline is not None and cell.now() >= envelope.deadline

@@ -90,6 +90,7 @@ class Cell:
         "gone",
         "incarnation",
         "instance",
+        "kept",
         "kernel",
         "killed",
         "latency_count",
@@ -172,6 +173,7 @@ class Cell:
         self.gone: trio.Event | None = None
         self.watchers: dict[Cell, None] | None = None
         self.stash: deque[Envelope] | None = None
+        self.kept: Any = None  # What a durable actor keeps beside its mail.
         self.timers: dict[Any, Any] | None = None
         self.children: Any = None  # The supervisor of what it has spawned,
         self.nested = False  # and whether that runs.

@@ -15,7 +15,7 @@ from actorflow.core.letters import Reason
 from actorflow.policies.decision import Ack, Divert, Quarantine, Redeliver, Skip
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
-from actorflow.runtime.effects import UNSET, Effects, spawn, stash
+from actorflow.runtime.effects import UNSET, Effects, put_later, spawn, stash
 from actorflow.runtime.mailbox import Mailbox
 
 __all__ = ["commit_emission", "commit_failure", "commit_start", "commit_stop", "commit_value"]
@@ -36,20 +36,24 @@ def commit_value(cell: Cell, value: Any) -> None:
         _apply(cell, effects)
         if effects.stashed:
             stash(cell, envelope)
+            if cell.kept is not None:
+                cell.kept.note(None)
             _release(cell, True)
             return
     mailbox.acked += 1
+    if cell.kept is not None:
+        cell.kept.note(envelope)
     _release(cell, True)
     if envelope.key is not None:
         mailbox.release_key(envelope)
     if cell.target is not None:
         _move_on(cell, cell.target, envelope, value, effects)
         return
-    if envelope.reply is not None:
+    mailbox.ledger.acknowledge(envelope)
+    if envelope.reply is not None:  # Last: an answer that changes nothing waits for no disk.
         if effects is not None and effects.answer is not UNSET:
             value = effects.answer
         _answer(cell, envelope, value)
-    mailbox.ledger.acknowledge(envelope)
 
 
 def _move_on(
@@ -103,6 +107,8 @@ def commit_start(cell: Cell) -> None:
     effects = None if cell.turn is None else cell.turn.effects
     if effects is not None:
         _apply(cell, effects)
+    if cell.kept is not None:
+        cell.kept.note(None)
     _release(cell, True)
 
 
@@ -139,6 +145,8 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
         case _:
             reason: Reason = decision.reason if isinstance(decision, Quarantine) else "failed"
             mailbox.failed += 1
+            if cell.kept is not None:
+                cell.kept.give_up(envelope)
             mailbox.ledger.give_up(envelope, reason, error, mailbox.path)
     if envelope.key is not None:
         mailbox.release_key(envelope)
@@ -161,6 +169,10 @@ def _release(cell: Cell, good: bool) -> None:
 
 def _answer(cell: Cell, envelope: Envelope, value: Any) -> None:
     reply, envelope.reply = envelope.reply, None
+    journal = cell.mailbox.journal
+    if journal is not None and envelope.sender is None:
+        journal.after(reply.resolve, value)  # What the outside sees is on disk.
+        return
     if not reply.resolve(value):
         late = Envelope(value, envelope.root, envelope.path)
         cell.kernel.held += 1
@@ -185,7 +197,7 @@ def _send(cell: Cell, effects: Effects) -> None:
         mailbox, theirs = target.mailbox, target.kernel
         theirs.held += 1  # Which may be another system.
         if delay > 0 and not mailbox.closed:
-            theirs.heap.at(theirs.now() + delay, mailbox.put, envelope)
+            put_later(mailbox, envelope, theirs.now() + delay)
             continue
         if mailbox.overflow in SPILLS and not mailbox.closed and mailbox.free() <= 0:
             spilled[mailbox.path] = spilled.get(mailbox.path, 0) + 1

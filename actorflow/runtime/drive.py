@@ -57,6 +57,8 @@ def drive(
             cell.look_at_the_time()
     if cell.token is None and cell.gate is not None:
         cell.token = cell.gate.adopt(began)
+    if cell.mailbox.journal is not None and envelope.attempt:
+        cell.mailbox.journal.note(envelope, cell.mailbox)  # Leased, its attempt counted.
     swallowed = 0
     send = coroutine.send
     try:

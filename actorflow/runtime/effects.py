@@ -14,6 +14,7 @@ from actorflow.core.envelope import Envelope
 from actorflow.core.letters import Down
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
+from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ref import ref_to
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "UNSET",
     "Effects",
     "deliver_down",
+    "put_later",
     "spawn",
     "stash",
     "unstash",
@@ -130,3 +132,20 @@ def unstash(cell: Cell) -> None:
         while stashed:
             cell.mailbox.put_due(stashed.pop(), front=True)
         cell.mailbox.bring_back(count)
+
+
+def put_later(mailbox: Mailbox, envelope: Envelope, when: float) -> None:
+    """Put *envelope* at *when*; until then its journal, if there is one, has it."""
+    heap, journal = mailbox.kernel.heap, mailbox.journal
+    if journal is None:
+        heap.at(when, mailbox.put, envelope)
+        return
+    journal.later[envelope] = heap.at(when, _put_kept, (mailbox, envelope))
+    journal.note(envelope, mailbox)
+
+
+def _put_kept(what: tuple[Mailbox, Envelope]) -> None:
+    mailbox, envelope = what
+    assert mailbox.journal is not None
+    mailbox.journal.later.pop(envelope, None)
+    mailbox.put(envelope)

@@ -16,7 +16,12 @@ def finish(cell: Cell, ending: Ending) -> None:
     cell.ended = ending
     stop_timers(cell)
     kernel.nodes.pop(cell.path, None)
-    if mailbox.path == cell.path:
+    if mailbox.journal is not None and mailbox.journal.closing:
+        mailbox.closed = True  # What is in it stays for the next life.
+        mailbox.room_made()
+    elif mailbox.path == cell.path:
+        if cell.kept is not None:
+            cell.kept.forget()
         left = [*(cell.stash or ()), *mailbox.close()]
         cell.stash = None
         for envelope in left:
@@ -40,5 +45,7 @@ def prepare_restart(cell: Cell) -> None:
     """A new incarnation is about to start: what was stashed comes again, in front."""
     unstash(cell)
     cell.incarnation += 1
+    if cell.kept is not None:
+        cell.kept.mark()
     cell.alert = cell.killed = cell.stopping = cell.timed_out = False
     cell.stop_by = cell.pending = None

@@ -11,6 +11,7 @@ waits or writes: `durability` takes what is gathered and brings it to a store.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -32,12 +33,19 @@ class Journal:
         number: Of the next cut, which will cover what changes now.
         committed: Number of the last cut that is on disk.
         resting: Whether the checkpointer waits for something to change.
+        careful: Asked before a lease after an unclean end; `None` otherwise.
+        bury: Keeps a dead letter of a system, with the message it was.
+        closing: The system ends, and what is in its mailboxes stays.
         broken: Why nothing will be on disk any more, or `None`.
     """
 
     __slots__ = (
+        "_after",
         "_waiters",
         "broken",
+        "bury",
+        "careful",
+        "closing",
         "committed",
         "gone",
         "later",
@@ -60,9 +68,13 @@ class Journal:
         self.committed = 0
         self.resting = False
         self.stir: Callable[[], None] = _nobody
+        self.bury: Callable[[Any, Envelope], None] = _nothing
         self.on_commit: list[Callable[[int], None]] = []
         self.broken: BaseException | None = None
+        self.careful: Any = None
+        self.closing = False
         self._waiters: dict[int, trio.Event] = {}
+        self._after: deque[tuple[int, Callable[[Any], Any], Any]] = deque()
 
     # What the runtime says ------------------------------------------------------------
 
@@ -71,6 +83,8 @@ class Journal:
         order = next(self.orders)
         envelope.order = -order if front else order
         self.touched[envelope] = box
+        if self.careful is not None:
+            self.careful.left(envelope)
         if self.resting:
             self.stir()
 
@@ -86,6 +100,8 @@ class Journal:
         if envelope.stored:
             envelope.stored = 0
             self.gone.append(key_of(envelope))
+        if self.careful is not None:
+            self.careful.left(envelope, for_good=True)
         if self.resting:
             self.stir()
 
@@ -105,7 +121,11 @@ class Journal:
     @property
     def changed(self) -> bool:
         """Whether there is anything that no cut has."""
-        return bool(self.touched or self.gone or self.marked)
+        return bool(self.touched or self.gone or self.marked or self._awaits(self.number))
+
+    def _awaits(self, number: int) -> bool:
+        """Whether somebody waits for a cut that may have nothing in it any more."""
+        return number in self._waiters or bool(self._after and self._after[-1][0] >= number)
 
     async def settled(self) -> None:
         """Wait until all that has changed so far is on disk. Shielded: what was accepted is
@@ -130,9 +150,24 @@ class Journal:
         if self.committed < number and self.broken is not None:
             raise self.broken
 
+    def after(self, action: Callable[[Any], Any], argument: Any) -> None:
+        """Call ``action(argument)`` when all that has changed so far is on disk."""
+        number = self.number if self.changed else self.number - 1
+        if number <= self.committed:
+            action(argument)
+        else:
+            self._after.append((number, action, argument))
+
+    def covers(self, envelope: Envelope) -> bool:
+        """Whether *envelope* is on disk as it is."""
+        return 0 < envelope.stored <= self.committed and envelope not in self.touched
+
     def commit(self, number: int) -> None:
         """Cut *number* is on disk: let go of whoever waits for it."""
         self.committed = number
+        while self._after and self._after[0][0] <= number:
+            _, action, argument = self._after.popleft()
+            action(argument)
         for each in [each for each in self._waiters if each <= number]:
             self._waiters.pop(each).set()
         for tell in self.on_commit:
@@ -155,3 +190,7 @@ def key_of(envelope: Envelope) -> int | str:
 
 def _nobody() -> None:
     """Nobody waits."""
+
+
+def _nothing(letter: Any, envelope: Envelope) -> None:
+    """No dead letter is kept."""

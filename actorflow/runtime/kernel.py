@@ -59,7 +59,7 @@ class Kernel:
     debug = False
 
     def __init__(self, name: str, ports: Ports, observers: Iterable[Any] = ()) -> None:
-        self.name = name
+        self.name = self.run_id = name
         self.ports = ports
         self.now: Callable[[], float] = ports.now
         self.heap = DueHeap(ports.now)
@@ -77,6 +77,7 @@ class Kernel:
         self.nurture: Any = None  # Makes the supervisor of what a cell has spawned.
         self.cut_off: set[Any] = set()  # Threads that may still end before they count as stuck.
         self.journal: Any = None  # Where what must survive is told; see `runtime.journal`.
+        self.stored: Any = None  # What earlier lives of durable actors have left.
         self.limiters: dict[str, trio.CapacityLimiter] = {}
         self.processes: trio.Event | None = None
         self.processes_ready: Any = None
@@ -113,6 +114,8 @@ class Kernel:
 
     def acknowledge(self, envelope: Envelope) -> None:
         self.held -= 1
+        if self.journal is not None:
+            self.journal.drop(envelope)
         if not self.held and self._quiet is not None:
             self._quiet.set()
 
@@ -122,6 +125,9 @@ class Kernel:
         """Write a dead letter, and fail the ask that waits for it, if one does."""
         self.held -= 1
         letter = self.letter(envelope, reason, error, where)
+        if self.journal is not None:
+            self.journal.drop(envelope)
+            self.journal.bury(letter, envelope)
         self.bury(letter)
         reply = envelope.reply
         if reply is not None:

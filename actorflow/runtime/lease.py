@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from actorflow.core.envelope import Envelope
 from actorflow.core.letters import Reason
-from actorflow.errors import CircuitOpenError, DeadlineExceeded
+from actorflow.errors import CircuitOpenError, DeadlineExceeded, UncleanEnds
 from actorflow.policies.decision import Admit, Divert, Reject, Wait
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
@@ -47,6 +47,8 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
         if full and not lane[0].attempt:
             return None  # Nothing new until one of those that wait has come back.
     envelope: Envelope = lane[0]
+    if mailbox.careful and not _is_allowed(mailbox, envelope, lane):
+        return AGAIN if lane and lane[0] is not envelope else None
     if _too_late(cell, envelope):
         _give_up(mailbox, lane, "expired", DeadlineExceeded(mailbox.path))
         return AGAIN
@@ -109,6 +111,21 @@ def _too_late(cell: Cell, envelope: Envelope) -> bool:
         return True
     allowed = cell.chain.deadline if mailbox.dated else None
     return allowed is not None and now >= envelope.since + allowed
+
+
+def _is_allowed(mailbox: Mailbox, envelope: Envelope, lane: Any) -> bool:
+    """Whether the disk has what it must have before *envelope* is leased."""
+    journal = mailbox.journal
+    assert journal is not None
+    if mailbox.covered and not journal.covers(envelope):
+        return False  # The next commit wakes a reader.
+    if journal.careful is None:
+        return True
+    answer = journal.careful.asked(envelope, mailbox)
+    if answer is not None and not answer:
+        error = UncleanEnds(mailbox.path, journal.careful.count(envelope, mailbox))
+        _give_up(mailbox, lane, "poison", error)
+    return answer is True
 
 
 def _hold_key(mailbox: Mailbox, envelope: Envelope, lane: Any) -> bool:

@@ -157,6 +157,8 @@ async def _hook(cell: Cell, hook: Any, seconds: float, *, commit: bool) -> BaseE
                     await drive(coroutine, trap, cell, envelope)
             except BaseException as raised:
                 error = classify(cell, raised) or raised
+            if error is None and commit and cell.kept is not None:
+                error = cell.kept.pack(cell, None)
             if error is None and commit:
                 error = await make_room(cell, targets_of(cell))
     finally:

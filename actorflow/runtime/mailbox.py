@@ -73,7 +73,9 @@ class Mailbox:
         "accepted",
         "acked",
         "capacity",
+        "careful",
         "closed",
+        "covered",
         "dated",
         "direct",
         "due",
@@ -133,8 +135,7 @@ class Mailbox:
         self.stash: Callable[[], Iterable[Envelope]] = tuple  # Of the actor that owns it.
         self.queue: Any = EMPTY
         self.due: deque[Envelope] | None = None
-        self.idle: list[Reader] = []
-        self.readers: list[Reader] = []
+        self.idle, self.readers = list[Reader](), list[Reader]()
         self.writers: deque[Writer] | None = None
         self.sleeping: dict[Envelope, Entry] | None = None
         self.next_aside = math.inf
@@ -142,6 +143,8 @@ class Mailbox:
         self.held_keys: dict[Any, deque[Envelope]] = {}
         self.reopening: Entry | None = None
         self.dated = False  # A deadline policy: every lease looks at the time.
+        #: Whether each lease must be looked at: of a durable actor, or where a cut comes first.
+        self.careful = self.covered = False
         self.quiet = True
         #: Whether a stage with room here may append to `queue` itself.
         self.swift = False
@@ -294,6 +297,7 @@ class Mailbox:
             self.due
             or self.paused
             or self.dated
+            or self.careful
             or self.key_of is not None
             or self.crowd() >= self.max_waiting
         )
@@ -439,9 +443,8 @@ class Mailbox:
 
     def __len__(self) -> int:
         """Messages waiting, wherever in the mailbox."""
-        sleeping = len(self.sleeping) if self.sleeping else 0
-        held_back = sum(map(len, self.held_keys.values())) if self.held_keys else 0
-        return len(self.queue) + (len(self.due) if self.due else 0) + sleeping + held_back
+        held_back = sum(map(len, self.held_keys.values()))
+        return len(self.queue) + len(self.due or ()) + len(self.sleeping or ()) + held_back
 
     def __bool__(self) -> bool:
         return True

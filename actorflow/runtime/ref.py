@@ -18,9 +18,10 @@ from actorflow.options import priority as priority_of
 from actorflow.options import seconds
 from actorflow.runtime.cell import CURRENT, Cell, turn_here
 from actorflow.runtime.reply import Reply
+from actorflow.wire.codec import encode
 from actorflow.wire.registry import register_reference
 
-__all__ = ["ActorRef", "ref_to"]
+__all__ = ["ActorRef", "ask_with", "join", "ref_to"]
 
 M = TypeVar("M")
 
@@ -99,6 +100,8 @@ class ActorRef(Generic[M]):
             if mailbox.closed:
                 raise ActorStopped(cell.path)
         self._send(cell, message, priority, headers)
+        if mailbox.journal is not None:
+            await mailbox.journal.settled()
 
     def tell_nowait(
         self,
@@ -125,6 +128,8 @@ class ActorRef(Generic[M]):
         kernel, mailbox = cell.kernel, cell.mailbox
         if mailbox.overflow == "fail" and mailbox.free() <= 0:
             raise MailboxFull(cell.path, mailbox.capacity)
+        if mailbox.journal is not None:
+            encode(message)  # What cannot be kept is not accepted.
         envelope = Envelope(message, next(kernel.ids))
         if priority != DEFAULT_PRIORITY:
             envelope.priority = priority_of("tell() priority", priority)
@@ -193,6 +198,12 @@ async def ask_with(cell: Cell, mailbox: Any, envelope: Envelope, timeout: float)
     kernel.held += 1
     mailbox.put(envelope)
     return await reply.wait(until - kernel.now())
+
+
+async def join(cell: Cell, question: Envelope, timeout: float) -> Any:
+    """Wait for the answer to a question that waits there already."""
+    reply = question.reply = Reply(cell.kernel, cell.path)
+    return await reply.wait(timeout)
 
 
 def _open_mailbox(cell: Cell) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
+from actorflow.runtime.effects import put_later
 from actorflow.runtime.lanes import RankedQueue
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.wire.snapshot import ASIDE, DUE, LATER, LEASED, SLEEPING, USER, Record
@@ -25,7 +26,7 @@ def refill(mailbox: Mailbox, entries: Iterable[tuple[Envelope, Record]], down: f
         entries: Messages with their records.
         down: Seconds since the cut, by which delays have become shorter.
     """
-    kernel, journal = mailbox.kernel, mailbox.journal
+    kernel = mailbox.kernel
     due: list[tuple[Envelope, Record]] = []
     user: list[tuple[Envelope, Record]] = []
     for envelope, record in entries:
@@ -37,8 +38,8 @@ def refill(mailbox: Mailbox, entries: Iterable[tuple[Envelope, Record]], down: f
             when = kernel.now() + max(0.0, record.more["wait"] - down)
             if record.lane == SLEEPING:
                 mailbox.sleep(envelope, when, record.more["position"])
-            elif record.lane == LATER and journal is not None:
-                journal.later[envelope] = kernel.heap.at(when, mailbox.put, envelope)
+            elif record.lane == LATER:
+                put_later(mailbox, envelope, when)
     due.sort(key=lambda pair: (_FIRST[pair[1].lane], pair[1].order))
     user.sort(key=lambda pair: pair[1].order)
     if due:

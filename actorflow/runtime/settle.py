@@ -31,6 +31,8 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
     """Finish the turn that ended with *value* or *error*; an `Ending` ends the incarnation."""
     if cell.stuck is not None:
         await wait_for_stuck(cell)
+    if error is None and cell.kept is not None:
+        error = cell.kept.pack(cell, value)
     if error is None:
         error = await make_room(cell, targets_of(cell))
         if error is None:

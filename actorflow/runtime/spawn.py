@@ -20,6 +20,7 @@ from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.life import live
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ref import ActorRef, ref_to
+from actorflow.runtime.remember import remember
 from actorflow.runtime.supervisor import SupervisorCell
 
 __all__ = [
@@ -117,17 +118,23 @@ def make_node(supervisor: SupervisorCell, spec: ChildSpec) -> Any:
 def _make_actor(supervisor: SupervisorCell, spec: ChildSpec, path: str) -> ActorCell:
     wanted = spec.options
     behaviour = ActorBehaviour(spec.start, path, wanted.get("isolation", "fields"))
+    durable = wanted.get("durable", False)
+    if durable and supervisor.kernel.journal is None:
+        raise ConfigurationError(f"{path} durable", True, "used in an ActorSystem(store=...)")
     mailbox = Mailbox(
         path,
         supervisor.kernel,
         capacity=wanted.get("capacity", 256),
         overflow=wanted.get("overflow", "block"),
+        journal=supervisor.kernel.journal if durable else None,
     )
     cell = ActorCell(path, supervisor.kernel, mailbox, supervisor)
     cell.behaviour = behaviour
     cell.shutdown = spec.shutdown
     if spec.policies:
         equip(cell, Chain(spec.policies, where=path, shared=supervisor.kernel.machines))
+    if durable:
+        remember(cell, spec)
     return cell
 
 

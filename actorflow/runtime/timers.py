@@ -10,8 +10,9 @@ from actorflow.options import positive, seconds
 from actorflow.runtime.bodies import pack_body, refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.due import Entry
+from actorflow.wire.codec import encode
 
-__all__ = ["Timers", "stop_timers"]
+__all__ = ["Timers", "restart_timer", "stop_timers"]
 
 #: A cell with this many timers looks for spent ones when it starts another.
 SWEEP_FROM = 32
@@ -31,6 +32,10 @@ class Timer:
         self.tick: Envelope | None = None
         if every is not None or cell.mailbox.packs:
             pack_body(self.pattern, cell.kernel, cell.path)
+
+    def packed(self) -> bytes:
+        """The body of its ticks, as bytes."""
+        return self.pattern.packed or encode(self.pattern.body)
 
     def waits(self) -> bool:
         """Whether the last tick is still in the mailbox, never leased."""
@@ -97,12 +102,21 @@ def _start(cell: Cell, key: Any, delay: float, message: Any, every: float | None
         _sweep(cell.timers)
     timer = cell.timers[key] = Timer(cell, key, message, every)
     timer.entry = cell.kernel.heap.at(cell.kernel.now() + delay, _fire, timer)
+    if cell.kept is not None:
+        cell.kept.mark()
+
+
+def restart_timer(cell: Cell, key: Any, delay: float, message: Any, every: float | None) -> None:
+    """Let a timer of an earlier life run on."""
+    _start(cell, key, delay, message, every)
 
 
 def _cancel(cell: Cell, key: Any) -> None:
     timer = None if cell.timers is None else cell.timers.pop(key, None)
     if timer is None:
         return
+    if cell.kept is not None:
+        cell.kept.mark()
     if timer.entry is not None:
         cell.kernel.heap.settle(timer.entry)
     if timer.tick is not None and timer.waits():
@@ -123,6 +137,8 @@ def _fire(timer: Timer) -> None:
         mailbox.put_due(timer.tick)
     else:
         kernel.counters["timer_ticks_left_out"] += 1
+    if cell.kept is not None:
+        cell.kept.mark()
     if timer.every is None:
         timer.entry = None
         return

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+import trio
+
 from actorflow.core.envelope import Envelope, child, message_id
 from actorflow.errors import MessageFailed, OutboxFull, StashFull, TurnEnded, UsageError
 from actorflow.options import priority as priority_of
@@ -19,7 +21,7 @@ from actorflow.options import seconds
 from actorflow.runtime.cell import Cell, turn_here
 from actorflow.runtime.effects import MAX_EMITS, Effects, unstash, unwatch, watch
 from actorflow.runtime.offload import in_process, in_thread
-from actorflow.runtime.ref import ActorRef, ask_with, ref_to
+from actorflow.runtime.ref import ActorRef, ask_with, join, ref_to
 from actorflow.runtime.timers import Timers
 from actorflow.runtime.waits import refuse_cycle, untie
 
@@ -112,7 +114,7 @@ class Turn:
     def idempotency_key(self, name: str) -> str:
         """A key for an effect outside: the same on every attempt of this message here."""
         cell = self._live()
-        return f"{cell.kernel.name}:{self.message_id}:{cell.mailbox.path}:{name}"
+        return f"{cell.kernel.run_id}:{self.message_id}:{cell.mailbox.path}:{name}"
 
     # Messages -------------------------------------------------------------------------
 
@@ -171,6 +173,13 @@ class Turn:
         cell.asking.append(target)
         untie(cell, target)
         try:
+            if cell.kept is not None and target.kept is not None:
+                known, found = target.kept.ask(cell.kept, self.message_id, envelope)
+                if known:
+                    await trio.lowlevel.checkpoint()
+                    return found
+                if found is not None:
+                    return await join(target, found, timeout)
             return await ask_with(target, target.mailbox, envelope, timeout)
         finally:
             cell.asking.remove(target)

@@ -93,7 +93,6 @@ queries = st.builds(
 class _Attempt:
     """One commit, nearly always as it should be."""
 
-    which: int
     stranger: bool
     cut: bytes | None
     content: dict[str, Any]
@@ -117,7 +116,6 @@ class _Attempt:
 
 attempts = st.builds(
     _Attempt,
-    which=numbers,
     stranger=rarely,
     cut=st.none() | bodies,
     content=contents,
@@ -177,19 +175,16 @@ class _Agreement(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: bool(self.processes))
-    @rule(which=numbers)
-    def close(self, which: int) -> None:
+    @rule(which=numbers, how=st.sampled_from(["close", "kill", "nothing", "nothing"]))
+    def end(self, which: int, how: str) -> None:
         process = self.pick(which)
-        self.both(process, lambda store: store.close())
-        self.ended(process)
-
-    @precondition(lambda self: bool(self.processes))
-    @rule(which=numbers)
-    def kill(self, which: int) -> None:
-        process = self.pick(which)
-        self.reference.kill(process.reference)
-        self.tested.kill(process.tested)
-        self.ended(process)
+        if how == "close":
+            self.both(process, methodcaller("close"))
+            self.ended(process)
+        elif how == "kill":
+            self.reference.kill(process.reference)
+            self.tested.kill(process.tested)
+            self.ended(process)
 
     def ended(self, process: _Process) -> None:
         self.processes.remove(process)
@@ -208,9 +203,13 @@ class _Agreement(RuleBasedStateMachine):
 
     @precondition(lambda self: bool(self.processes))
     @rule(
-        which=numbers, run=runs, resume=st.sampled_from(["auto", "auto", "auto", "must", "never"])
+        which=numbers,
+        run=runs,
+        resume=st.sampled_from(["auto"] * 4 + ["must", "never"]),
+        wait=st.sampled_from([0.0, 0.0, 10.0, 30.0]),
     )
-    def acquire(self, which: int, run: str, resume: Any) -> None:
+    def acquire(self, which: int, run: str, resume: Any, wait: float = 0.0) -> None:
+        self.now += wait
         process = self.pick(which)
         kind, answer = self.both(process, lambda store: store.acquire(run, self.now, resume=resume))
         if kind == "answer":
@@ -218,43 +217,44 @@ class _Agreement(RuleBasedStateMachine):
             self.holders[run] = process
 
     @precondition(lambda self: bool(self.processes))
-    @rule(which=numbers, run=runs, slip=slips)
-    def release(self, which: int, run: str, slip: int) -> None:
+    @rule(which=numbers, run=runs, slip=slips, wanted=rarely)
+    def release(self, which: int, run: str, slip: int, wanted: bool) -> None:
+        if not wanted:
+            return
         epoch = self.epochs.get(run, 1) + slip
         self.both(self.pick(which), lambda store: store.release(run, epoch))
 
-    @precondition(lambda self: bool(self.holders))
-    @rule(attempts=st.lists(attempts, min_size=1, max_size=4))
-    def commit(self, attempts: list[_Attempt]) -> None:
+    @precondition(lambda self: bool(self.processes))
+    @rule(run=runs, which=numbers, attempts=st.lists(attempts, min_size=1, max_size=5))
+    def work(self, run: str, which: int, attempts: list[_Attempt]) -> None:
+        if run not in self.holders:
+            self.acquire(which, run, "auto")
         for each in attempts:
-            run = list(self.holders)[each.which % len(self.holders)]
-            process = self.pick(each.which + 1) if each.stranger else self.holders[run]
+            holder = self.holders.get(run)
+            process = self.pick(which + 1) if each.stranger or holder is None else holder
             kind, last = _outcome(methodcaller("number", run), process.reference)
             following = (last if kind == "answer" else 0) + 1
-            change = each.change(run, self.epochs[run], following)
+            change = each.change(run, self.epochs.get(run, 1), following)
             self.both(process, methodcaller("commit", change))
 
     @precondition(lambda self: bool(self.processes))
-    @rule(which=numbers, run=runs)
-    def delete(self, which: int, run: str) -> None:
-        self.both(self.pick(which), lambda store: store.delete_run(run))
+    @rule(which=numbers, run=runs, wanted=rarely)
+    def delete(self, which: int, run: str, wanted: bool) -> None:
+        if wanted:
+            self.both(self.pick(which), lambda store: store.delete_run(run))
 
     # Questions ------------------------------------------------------------------------
 
     @precondition(lambda self: bool(self.processes))
-    @rule(which=numbers, run=runs, after=numbers, limit=numbers)
-    def results(self, which: int, run: str, after: int, limit: int) -> None:
-        self.both(self.pick(which), lambda store: store.results(run, after, limit))
-
-    @precondition(lambda self: bool(self.processes))
-    @rule(which=numbers, query=queries, after=numbers, limit=numbers)
-    def dead(self, which: int, query: DeadQuery, after: int, limit: int) -> None:
-        self.both(self.pick(which), lambda store: store.dead(query, after, limit))
-
-    @precondition(lambda self: bool(self.processes))
-    @rule(which=numbers, query=queries)
-    def purge(self, which: int, query: DeadQuery) -> None:
-        self.both(self.pick(which), lambda store: store.purge_dead(query))
+    @rule(which=numbers, run=runs, query=queries, after=numbers, limit=numbers, purge=rarely)
+    def ask(
+        self, which: int, run: str, query: DeadQuery, after: int, limit: int, purge: bool
+    ) -> None:
+        process = self.pick(which)
+        self.both(process, methodcaller("results", run, after, limit))
+        self.both(process, methodcaller("dead", query, after, limit))
+        if purge:
+            self.both(process, methodcaller("purge_dead", query))
 
     @invariant()
     def all_that_is_kept_is_equal(self) -> None:

@@ -1,0 +1,202 @@
+"""What survives of an actor system: its store, and the durable actors that it brings back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import trio
+
+from actorflow.core.envelope import Envelope
+from actorflow.durability.hold import Hold
+from actorflow.durability.letters import dead_row, read_letter
+from actorflow.durability.records import envelope_of
+from actorflow.durability.store import DeadQuery, Store
+from actorflow.durability.urls import store_from_url
+from actorflow.errors import DecodeError, ResumeError
+from actorflow.policies.chain import Chain
+from actorflow.policies.supervision import ChildSpec
+from actorflow.runtime.journal import Journal
+from actorflow.runtime.kept import actor_class
+from actorflow.runtime.kernel import LETTERS_KEPT, Kernel
+from actorflow.runtime.ref import ActorRef
+from actorflow.runtime.spawn import equip, make_node, ref_of, spawn_in
+from actorflow.wire.snapshot import Record, read_record
+
+__all__ = ["Lasting", "readopt"]
+
+logger = logging.getLogger("actorflow")
+
+#: In the place of a flow's version: a system is not resumed by a flow, nor the other way round.
+VERSION = "system"
+
+
+class Lasting:
+    """The durable side of one system.
+
+    Args:
+        kernel: The system's services; gets a journal.
+        store: A URL such as ``sqlite:///bank.db``, or a store.
+        tune: Whether the interpreter's switch interval is made short.
+        on_failure: Told when nothing will be on disk any more.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        store: str | Store,
+        *,
+        tune: bool,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._kernel = kernel
+        self._journal = kernel.journal = Journal()
+        kernel.stored = self
+        opened = store_from_url(store) if isinstance(store, str) else store
+        self.hold = Hold(opened, f"system:{kernel.name}", kernel, on_failure=on_failure, tune=tune)
+        self._states: dict[str, Any] = {}
+        self._mail: dict[str, list[tuple[Envelope, Record]]] = {}
+        self._down = 0.0
+        self._given = 0
+        kernel.ids = iter(self._numbers())
+
+    async def open(self) -> None:
+        """Take hold of what the store has of this system.
+
+        Raises:
+            RunInUseError: Another process has it.
+            StoreError: The store cannot be used or read.
+        """
+        hold, kernel = self.hold, self._kernel
+        try:
+            await hold.open()
+            if hold.owned.version not in ("", VERSION):
+                raise ResumeError(hold.run, "this is the run of a flow; give another name")
+            checkpointer = hold.keep(about=(VERSION, (), kernel.name))
+            self._journal.bury = lambda letter, envelope: checkpointer.rows.dead.append(
+                dead_row(letter, envelope)
+            )
+            checkpointer.gather = self._gather
+            if hold.state is not None:
+                self._read()
+            query = DeadQuery(run=hold.run)
+            rows = await hold.bridge.call(hold.bridge.store.dead, query, 0, LETTERS_KEPT)
+            kernel.letters.extend(read_letter(row) for _, row in rows)
+        except BaseException:
+            await hold.close(None, broken=True)
+            raise
+
+    def _read(self) -> None:
+        hold, kernel = self.hold, self._kernel
+        state = hold.state
+        assert state is not None
+        facts = hold.facts()
+        self._given = facts.get("ids", 0)
+        self._states = {
+            key.removeprefix("actor"): fact
+            for key, fact in facts.items()
+            if key.startswith("actor/")
+        }
+        self._down = max(0.0, kernel.ports.wall() - state.at)
+        orders = 0
+        while state.messages:
+            key, data = state.messages.popitem()
+            assert data is not None
+            record = read_record(data)
+            orders = max(orders, abs(record.order))
+            envelope, fault = envelope_of(key, record, kernel.now(), self._down)
+            envelope.stored = state.number
+            if fault is not None:
+                self._give_up(envelope, record.box, fault)
+            else:
+                self._mail.setdefault(record.box, []).append((envelope, record))
+        self._journal.begin_after(state.number, orders)
+        hold.state = None
+
+    def _give_up(self, envelope: Envelope, box: str, fault: Exception) -> None:
+        self._kernel.held += 1
+        self._kernel.give_up(envelope, "unknown_schema", fault, box)
+
+    def _numbers(self) -> Iterator[int]:
+        """The numbers of messages from outside, behind those of earlier lives."""
+        while True:
+            self._given += 1
+            yield self._given
+
+    def _gather(self) -> None:
+        given = self._given
+        self._journal.mark("ids", lambda: given)
+
+    # Bringing back --------------------------------------------------------------------
+
+    def take(self, path: str) -> tuple[Any, list[tuple[Envelope, Record]], float]:
+        """State and mail that *path* has left, once; and the seconds since."""
+        return self._states.pop(path, None), self._mail.pop(path, []), self._down
+
+    async def restore(self, root: Any) -> set[str]:
+        """Start every actor again that was spawned below *root* with plain options; answers
+        their names. Others wait until they are spawned."""
+        started = set()
+        for path in sorted(self._states):
+            parent, _, name = path.rpartition("/")
+            if parent != root.path:
+                continue
+            spec = self._spec(path, name)
+            if spec is not None:
+                await spawn_in(root, spec)
+                started.add(name)
+        return started
+
+    def spawn(self, root: Any, name: str) -> Any:
+        """Start one that waits, without waiting for its `on_start`; `None` if there is none."""
+        path = f"{root.path}/{name}"
+        spec = self._spec(path, name) if path in self._states else None
+        if spec is None:
+            return None
+        node = make_node(root, spec)
+        root.adopt(spec, node)
+        return node
+
+    def _spec(self, path: str, name: str) -> ChildSpec | None:
+        state = self._states[path]
+        if state["options"] is None:
+            return None
+        tag = state["tag"][0]
+        cls = actor_class(tag)
+        if cls is None:
+            fault = DecodeError(
+                f"no actor class has the tag {tag!r}; import the module of it", path
+            )
+            mail = self._mail.pop(path, [])
+            logger.error("%s; %d messages are parked as dead letters", fault, len(mail))
+            for envelope, _ in mail:
+                self._give_up(envelope, path, fault)
+            return None
+        return ChildSpec(name, lambda: _bare(cls), **state["options"])
+
+
+def _bare(cls: Any) -> Any:
+    """An instance with the defaults of its fields; what was stored comes over them."""
+    made = cls.__new__(cls)
+    for field in attrs.fields(cls):
+        default = field.default
+        if hasattr(default, "factory"):
+            default = default.factory()
+        if default is not attrs.NOTHING:
+            made.__dict__[field.name] = default
+    return made
+
+
+async def readopt(node: Any, actor: Any, given: dict[str, Any]) -> ActorRef[Any]:
+    """An actor that was brought back is spawned again: it goes on; *actor* is its beginning only,
+    unless ``replace=True`` says that its state is to be that of *actor*."""
+    if given.get("replace"):
+        made = actor() if callable(actor) else actor
+        node.kept.replace(made.__dict__)
+    if given.get("policies"):
+        where, shared = node.path, node.kernel.machines
+        equip(node, Chain(given["policies"], where=where, shared=shared))
+    await trio.lowlevel.checkpoint()
+    return ref_of(node)

@@ -1,0 +1,75 @@
+"""Give a durable actor what its earlier life has left: fields, mail, stash, timers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from actorflow.core.envelope import Envelope
+from actorflow.policies.retry import Retry
+from actorflow.policies.supervision import ChildSpec
+from actorflow.runtime.cell import Cell
+from actorflow.runtime.kept import Kept
+from actorflow.runtime.refill import refill
+from actorflow.runtime.timers import restart_timer
+from actorflow.wire.codec import decode
+from actorflow.wire.snapshot import STASHED, Record
+
+__all__ = ["attempts_of", "remember"]
+
+
+def remember(cell: Cell, spec: ChildSpec) -> None:
+    """Make *cell* durable, going on from what the system's store has under its path."""
+    kernel, mailbox = cell.kernel, cell.mailbox
+    assert mailbox.journal is not None
+    state, entries, down = kernel.stored.take(cell.path)
+    fresh = state is None or spec.options.get("replace", False)
+    cell.kept = Kept(cell, _plain(spec), None if fresh else state)
+    mailbox.careful = True
+    mailbox.covered = spec.options.get("effects", False)
+    mailbox.stash = lambda: cell.stash or ()
+    if mailbox.covered:
+        mailbox.journal.on_commit.append(lambda _: mailbox.wake_for_work())
+    if mailbox.journal.careful is not None:
+        mailbox.journal.careful.watch(mailbox, attempts_of(spec.policies))
+    _refill(cell, entries, down)
+    if not fresh:
+        for key, left, every, body in state["timers"]:
+            restart_timer(cell, key, max(0.0, left - down), decode(body, max_bytes=None), every)
+    mailbox.look_again()
+
+
+def _refill(cell: Cell, entries: list[tuple[Envelope, Record]], down: float) -> None:
+    mailbox = cell.mailbox
+    stashed = [entry for entry in entries if entry[1].lane == STASHED]
+    refill(mailbox, [entry for entry in entries if entry[1].lane != STASHED], down)
+    if stashed:
+        cell.stash = deque(each for each, _ in sorted(stashed, key=lambda entry: entry[1].order))
+        mailbox.waiting += len(stashed)
+    for envelope, record in entries:
+        if record.more.get("asked"):
+            cell.kept.await_again(envelope)
+        if mailbox.journal is not None and mailbox.journal.careful is not None:
+            mailbox.journal.careful.restored(envelope)
+    cell.kernel.held += len(entries)
+    mailbox.accepted += len(entries)
+
+
+def attempts_of(policies: Iterable[Any]) -> int:
+    """How many attempts a message has under *policies*."""
+    return next((each.max_attempts for each in policies if isinstance(each, Retry)), 1)
+
+
+def _plain(spec: ChildSpec) -> dict[str, Any] | None:
+    """How it was spawned, as plain values, if it was with nothing else."""
+    if spec.policies or spec.backoff is not None:
+        return None
+    options = {key: value for key, value in spec.options.items() if key != "replace"}
+    return {
+        **options,
+        "restart": spec.restart,
+        "shutdown": spec.shutdown,
+        "max_restarts": spec.max_restarts,
+        "window": spec.window,
+    }
