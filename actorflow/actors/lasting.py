@@ -58,7 +58,6 @@ class Lasting:
         self.hold = Hold(opened, f"system:{kernel.name}", kernel, on_failure=on_failure, tune=tune)
         self._states: dict[str, Any] = {}
         self._mail: dict[str, list[tuple[Envelope, Record]]] = {}
-        self._down = 0.0
         self._given = 0
         kernel.ids = iter(self._numbers())
 
@@ -99,14 +98,14 @@ class Lasting:
             for key, fact in facts.items()
             if key.startswith("actor/")
         }
-        self._down = max(0.0, kernel.ports.wall() - state.at)
+        ahead = kernel.ports.wall() - kernel.now()
         orders = 0
         while state.messages:
             key, data = state.messages.popitem()
             assert data is not None
             record = read_record(data)
             orders = max(orders, abs(record.order))
-            envelope, fault = envelope_of(key, record, kernel.now(), self._down)
+            envelope, fault = envelope_of(key, record, kernel.now(), ahead)
             envelope.stored = state.number
             if fault is not None:
                 self._give_up(envelope, record.box, fault)
@@ -131,9 +130,14 @@ class Lasting:
 
     # Bringing back --------------------------------------------------------------------
 
-    def take(self, path: str) -> tuple[Any, list[tuple[Envelope, Record]], float]:
-        """State and mail that *path* has left, once; and the seconds since."""
-        return self._states.pop(path, None), self._mail.pop(path, []), self._down
+    def tag(self, path: str) -> str | None:
+        """The class that *path* had, if it has left anything."""
+        state = self._states.get(path)
+        return None if state is None else state["tag"][0]
+
+    def take(self, path: str) -> tuple[Any, list[tuple[Envelope, Record]]]:
+        """State and mail that *path* has left, once."""
+        return self._states.pop(path, None), self._mail.pop(path, [])
 
     async def restore(self, root: Any) -> set[str]:
         """Start every actor again that was spawned below *root* with plain options; answers
@@ -144,8 +148,13 @@ class Lasting:
             if parent != root.path:
                 continue
             spec = self._spec(path, name)
-            if spec is not None:
+            if spec is None:
+                continue
+            try:
                 await spawn_in(root, spec)
+            except Exception as error:  # It keeps what it has; the others come back.
+                self._kernel.report(path, "does not start again", error)
+            else:
                 started.add(name)
         return started
 

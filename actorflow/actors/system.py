@@ -23,7 +23,7 @@ from actorflow.actors.house import House
 from actorflow.actors.lasting import Lasting, readopt
 from actorflow.actors.seen import EventStream, TreeNode, snapshot_of
 from actorflow.core.letters import DeadLetter
-from actorflow.errors import InsideTurn, NotRunningError
+from actorflow.errors import ConfigurationError, InsideTurn, NotRunningError
 from actorflow.runtime.cell import turn_here
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.kernel import Kernel
@@ -83,6 +83,7 @@ class ActorSystem:
         self._restored: set[str] = set()
         self._failure: BaseException | None = None
         self._forgotten = False
+        self._drains: list[trio.CancelScope] = []
         self._seed = seed
         self._observers = tuple(observers)
         self._debug = sys.flags.dev_mode if debug is None else debug
@@ -118,6 +119,8 @@ class ActorSystem:
         if self._failure is None:
             self._failure = error
         self._stop(kill=True)
+        for scope in self._drains:
+            scope.cancel()
 
     def _stop(self, deadline: float = math.inf, *, kill: bool = False) -> None:
         """Ask the tree to end; in a durable system mail and states stay for the next life."""
@@ -182,6 +185,10 @@ class ActorSystem:
         """
         house = self._open()
         self._refuse_inside("spawn()", "ctx.spawn()")
+        if given.get("durable") and name is None:
+            raise ConfigurationError(
+                "spawn() name", name, "given: it is a durable actor's identity"
+            )
         if name in self._restored:
             self._restored.discard(name)
             known = house.kernel.nodes.get(f"{house.root.path}/{name}")
@@ -230,8 +237,10 @@ class ActorSystem:
         house = self._running()
         if house.alive:
             house.kernel.drain()
-            with trio.move_on_at(until):
+            with trio.move_on_at(until) as scope:
+                self._drains.append(scope)
                 await house.kernel.quiet()
+            self._drains.remove(scope)
             self._stop(until)
         await house.ended.wait()
 

@@ -69,6 +69,8 @@ class Bridge:
         self._thread: threading.Thread | None = None
         self._token: Any = None
         self._lost = False
+        self._renewed = 0.0
+        self._inline = not getattr(store, "blocking", True)
         self.ticks = 0
 
     async def open(self) -> None:
@@ -78,6 +80,10 @@ class Bridge:
             StoreError: The store cannot be opened.
         """
         self._token = trio.lowlevel.current_trio_token()
+        if self._inline:
+            self._renewed = trio.current_time()
+            await self.call(self.store.open, self.session)
+            return
         # A daemon: one that hangs in a driver must not keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name="actorflow-store", daemon=True)
         self._thread.start()
@@ -100,7 +106,8 @@ class Bridge:
                 await self.call(self.store.close)
             except Exception:
                 logger.exception("store %s failed to close", self.store.url)
-        self._jobs.put(None)
+        if not self._inline:
+            self._jobs.put(None)
         if patience.cancelled_caught:
             logger.error("store %s did not close within %g s", self.store.url, CLOSE_SECONDS)
 
@@ -113,6 +120,8 @@ class Bridge:
             StoreUnavailable: It did not answer in time; it may still happen.
             Exception: What *fn* raised.
         """
+        if self._inline:
+            return await self._call_here(fn, *args)
         answer = _Answer()
         self._jobs.put((fn, args, answer))
         with trio.CancelScope(shield=True) as scope:
@@ -125,6 +134,16 @@ class Bridge:
             raise answer.error
         value: T = answer.value
         return value
+
+    async def _call_here(self, fn: Callable[..., T], *args: Any) -> T:
+        """In the loop: of a store that never waits for anybody."""
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.checkpoint()
+        now = trio.current_time()
+        if now - self._renewed >= self.session.lease / RENEWALS:
+            self._renewed = now
+            self._renew()
+        return fn(*args)
 
     # In the thread --------------------------------------------------------------------
 

@@ -94,19 +94,25 @@ class Careful:
         if envelope in self._allowed:
             self._allowed.discard(envelope)
             return True
-        if self._alone is not None or envelope in self._wanted or envelope in self._writing:
+        if envelope in self._wanted or envelope in self._writing:
+            return None
+        alone = self._alone
+        if alone is not None and alone.root != envelope.root:  # What it asks must be answered.
             return None
         count = self.count(envelope, box)
         if count >= self._limits.get(box.path, LIMIT):
             self._cleared.append(_key(envelope, box))
             return False
-        if count:  # It has been there when the process died: it runs alone.
+        if count and envelope.reply is None:
+            # It has been there when the process died: it runs alone. (Whoever asked runs too.)
             if self._running or self._wanted or self._writing:
                 return None
             self._alone = envelope
             self._wanted[envelope] = box
-        else:
+        elif alone is None and not count:
             self._want_heads(box)
+        else:
+            self._wanted[envelope] = box
         self._changed.set()
         return None
 

@@ -75,16 +75,16 @@ class RawCut:
 
 def take(journal: Journal, now: float, wall: float) -> RawCut:
     """Take the cut of everything that has changed since the one before."""
-    number = journal.number
+    number, ahead = journal.number, wall - now
     rows: list[Row] = []
     places: dict[Any, Places] = {}
     for envelope, box in journal.touched.items():
         known = places.get(box)
         if known is None:
-            known = places[box] = _places(box, now)
+            known = places[box] = _places(box, ahead)
         lane, more = known.get(envelope, _WAITING) if known else _WAITING
         if journal.later and envelope in journal.later:
-            lane, more = LATER, {"wait": max(0.0, journal.later[envelope][0] - now)}
+            lane, more = LATER, {"due": journal.later[envelope][0] + ahead}
         if (
             envelope.headers is not None
             or envelope.priority != DEFAULT_PRIORITY
@@ -94,7 +94,7 @@ def take(journal: Journal, now: float, wall: float) -> RawCut:
             or envelope.reply is not None
             or box.dated
         ):
-            more = _more(envelope, more, now, box.dated)
+            more = _more(envelope, more, ahead, box.dated)
         rows.append(
             (
                 envelope.root if envelope.path is None else key_of(envelope),
@@ -118,8 +118,12 @@ def take(journal: Journal, now: float, wall: float) -> RawCut:
 _WAITING: tuple[int, dict[str, Any] | None] = (USER, None)
 
 
-def _places(box: Any, now: float) -> Places:
-    """Those of the messages in *box* that are not just waiting in its user lane."""
+def _places(box: Any, ahead: float) -> Places:
+    """Those of the messages in *box* that are not just waiting in its user lane.
+
+    Args:
+        ahead: How much the wall clock, which goes on between lives, is ahead of ours.
+    """
     places: Places = {}
     for each in box.due or ():
         places[each] = (DUE, None)
@@ -129,7 +133,7 @@ def _places(box: Any, now: float) -> Places:
     for each, entry in (box.sleeping or {}).items():
         retry = entry[3]
         if isinstance(retry, tuple):
-            places[each] = (SLEEPING, {"wait": max(0.0, entry[0] - now), "position": retry[1]})
+            places[each] = (SLEEPING, {"due": entry[0] + ahead, "position": retry[1]})
         else:
             places[each] = (ASIDE, None)
     for reader in box.readers:
@@ -141,9 +145,9 @@ def _places(box: Any, now: float) -> Places:
 
 
 def _more(
-    envelope: Envelope, more: dict[str, Any] | None, now: float, dated: bool
+    envelope: Envelope, more: dict[str, Any] | None, ahead: float, dated: bool
 ) -> dict[str, Any]:
-    """What is not as it usually is. Moments become seconds, as clocks begin anew."""
+    """What is not as it usually is. Moments are those of the wall clock."""
     found = dict(more or ())
     if envelope.priority != DEFAULT_PRIORITY:
         found["priority"] = envelope.priority
@@ -152,13 +156,13 @@ def _more(
     if envelope.emitted:
         found["emitted"] = envelope.emitted
     if envelope.deadline is not None:
-        found["left"] = envelope.deadline - now
+        found["until"] = envelope.deadline + ahead
     if envelope.replays:
         found["replays"] = envelope.replays
     if envelope.reply is not None and envelope.sender is not None:
         found["asked"] = True
     if dated:
-        found["age"] = now - envelope.since
+        found["since"] = envelope.since + ahead
     return found
 
 

@@ -104,13 +104,18 @@ class MemoryStore:
     Args:
         url: How errors name it.
         disk: Shared with other stores; `None` makes one of its own, which outlives `close`.
+        blocking: Whether it is called in a thread, as stores that wait for a disk are; in virtual
+            time nothing may wait for a thread.
 
     Raises:
         StoreError: A verb was used before `open` or after `close`.
     """
 
-    def __init__(self, url: str = "memory:", *, disk: MemoryDisk | None = None) -> None:
+    def __init__(
+        self, url: str = "memory:", *, disk: MemoryDisk | None = None, blocking: bool = True
+    ) -> None:
         self.url = url
+        self.blocking = blocking
         self._disk = MemoryDisk() if disk is None else disk
         self._session: Session | None = None
         self._held: dict[str, int] = {}

@@ -14,9 +14,16 @@ __all__ = ["address", "envelope_of"]
 
 
 def envelope_of(
-    key: Key, record: Record, now: float, down: float
+    key: Key, record: Record, now: float, ahead: float
 ) -> tuple[Envelope, Exception | None]:
-    """The message of a record, and why its body cannot be read if it cannot."""
+    """The message of a record, and why its body cannot be read if it cannot.
+
+    Args:
+        key: Of the record.
+        record: What the cut has.
+        now: Monotonic seconds.
+        ahead: How much the wall clock is ahead of them.
+    """
     fault: Exception | None = None
     body: Any = None
     try:
@@ -36,10 +43,10 @@ def envelope_of(
         envelope.replays = more.get("replays", 0)
         if "headers" in more:
             envelope.headers = decode(more["headers"], max_bytes=None)
-        if "left" in more:
-            envelope.deadline = now + more["left"] - down
-        if "age" in more:
-            envelope.since = now - more["age"] - down
+        if "until" in more:
+            envelope.deadline = more["until"] - ahead
+        if "since" in more:
+            envelope.since = more["since"] - ahead
     return envelope, fault
 
 

@@ -179,7 +179,7 @@ class Keeper:
                 for old, new in (self._settings.migrate or {}).items()
             },
         )
-        self._out = refill_run(place, state, facts, down)
+        self._out = refill_run(place, state, facts)
 
     async def open_sink(self, sink: Any, tap: Tap) -> None:
         """Open *sink* behind what an earlier part has written, and give *tap*, from which it is

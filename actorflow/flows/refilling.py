@@ -48,19 +48,20 @@ class Place:
     renamed: Mapping[str, str]
 
 
-def refill_run(place: Place, state: Cut, facts: Mapping[str, Any], down: float) -> list[Envelope]:
+def refill_run(place: Place, state: Cut, facts: Mapping[str, Any]) -> list[Envelope]:
     """Refill the mailboxes of a run from *state*; answers what is to be written again, in order.
 
     Args:
         place: The run's mailboxes and account.
         state: What its cuts add up to.
         facts: Its facts, decoded.
-        down: Seconds since the cut was taken.
 
     Raises:
         StoreCorrupt: The messages and the account of items contradict each other.
     """
     ledger = place.ledger
+    now = ledger.kernel.now()
+    ahead = ledger.kernel.ports.wall() - now
     waiting: dict[Any, list[tuple[Envelope, Record]]] = {}
     out: list[tuple[Envelope, Record]] = []
     unread: list[tuple[Envelope, Record, Exception]] = []
@@ -69,7 +70,7 @@ def refill_run(place: Place, state: Cut, facts: Mapping[str, Any], down: float) 
         key, data = state.messages.popitem()
         assert data is not None
         record = read_record(data)
-        envelope, fault = envelope_of(key, record, ledger.kernel.now(), down)
+        envelope, fault = envelope_of(key, record, now, ahead)
         envelope.stored = state.number
         if record.box == place.outlet:
             out.append((envelope, record))
@@ -87,7 +88,7 @@ def refill_run(place: Place, state: Cut, facts: Mapping[str, Any], down: float) 
     orders = 0
     for box, entries in waiting.items():
         orders = max(orders, *(abs(record.order) for _, record in entries))
-        refill(box, entries, down)
+        refill(box, entries)
     ledger.journal.begin_after(state.number, orders)
     careful = ledger.journal.careful
     if careful is not None:

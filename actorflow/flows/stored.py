@@ -2,18 +2,46 @@
 
 An error is kept as its type, text and traceback: what a class of the user's own would
 make of bytes from a file is nobody's business.
+
+Dead letters go back into a run as a cut of its own: `put_back` makes the bytes of it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from actorflow.core.envelope import DEFAULT_PRIORITY
 from actorflow.core.letters import DeadLetter
 from actorflow.durability.letters import text_of
+from actorflow.durability.store import DeadRow, ResultRow
+from actorflow.errors import StoredError
 from actorflow.flows.results import ErrorCount, ItemResult, Latency, Report, StageStats
 from actorflow.wire.codec import decode, encode
+from actorflow.wire.snapshot import (
+    USER,
+    Cut,
+    Row,
+    pack_facts,
+    pack_messages,
+    read_record,
+    write_cut,
+)
 
-__all__ = ["pack_report", "read_report", "stored_result"]
+__all__ = [
+    "REPLAYED",
+    "input_left",
+    "letter_id",
+    "pack_report",
+    "put_back",
+    "read_report",
+    "read_result",
+    "stored_result",
+]
+
+#: The fact that says which dead letters a run has been given: numbers by run they died in.
+REPLAYED = "replayed"
 
 
 def stored_result(result: ItemResult[Any]) -> bytes:
@@ -36,6 +64,17 @@ def stored_result(result: ItemResult[Any]) -> bytes:
 
 def _error(error: BaseException) -> list[str]:
     return [type(error).__name__, text_of(error)]
+
+
+def read_result(row: ResultRow) -> ItemResult[Any]:
+    """What `stored_result` wrote; of an error the type and text are left.
+
+    Raises:
+        DecodeError: The value has a tag that nobody here knows.
+    """
+    found = decode(row.body, max_bytes=None)
+    error = found.pop("error")
+    return ItemResult(error=None if error is None else StoredError(*error), **found)
 
 
 def pack_report(report: Report) -> bytes:
@@ -89,3 +128,79 @@ def read_report(run_id: str, data: bytes, dead: tuple[DeadLetter, ...]) -> Repor
         dead=dead,
         restarts=found["restarts"],
     )
+
+
+# Dead letters that go back -------------------------------------------------------------
+
+
+def letter_id(row: DeadRow) -> Any:
+    """The id that the item of a stored dead letter had: its number, or what it was given."""
+    number = decode(row.facts).get("number") if row.facts else None
+    return number if str(number) == row.id else row.id
+
+
+def input_left(facts: Mapping[str, Any]) -> bool:
+    """Whether a run may have input that was not read: nothing says that there is none."""
+    sources = [fact for key, fact in facts.items() if key.startswith("source/")]
+    if not sources:
+        return REPLAYED not in facts
+    return any(not each["ended"] or each["in_hand"] for each in sources)
+
+
+def put_back(
+    flow: str,
+    state: Cut | None,
+    number: int,
+    at: float,
+    letters: Sequence[DeadRow],
+    replayed: Mapping[str, Sequence[int]],
+    output: int | None = None,
+) -> bytes:
+    """The next cut of a run, in which *letters* are new items in the stages they died in.
+
+    Each keeps its id, begins with attempt 1 and has one replay more. The cut also says whose
+    letters it has, so that after a crash nobody gives them to the run again.
+
+    Args:
+        flow: Name of the flow.
+        state: What its cuts add up to; `None` for a run that begins with these letters.
+        number: Of the cut.
+        at: Wall time; that of *state*, if there is one, since its delays count from there.
+        letters: All from stages of the flow.
+        replayed: The fact that marks them.
+        output: Where a run that begins with them goes on with its output, in bytes.
+    """
+    facts: dict[str, Any] = {REPLAYED: {run: list(seqs) for run, seqs in replayed.items()}}
+    account: dict[str, Any] = {
+        "counts": [0, 0, 0, 0, 0],
+        "errors": [],
+        "stages": {},
+        "restarts": 0,
+        "elapsed": 0.0,
+    }
+    order = 0
+    if state is not None and state.facts.get("run"):
+        account = decode(state.facts["run"], max_bytes=None)  # type: ignore[arg-type]
+        records = (read_record(data) for data in state.messages.values() if data)
+        order = max((abs(record.order) for record in records), default=0)
+    elif output is not None:
+        facts["sink"] = output
+    fed, rows = account["counts"][0], []
+    for index, letter in enumerate(letters):
+        rows.append(_row(f"/{flow}/{letter.place}", fed + index, order + 1 + index, letter))
+        facts[f"name/{fed + index}"] = letter_id(letter)
+    account["counts"][0] += len(letters)
+    for stage, more in Counter(letter.place for letter in letters).items():
+        account["stages"].setdefault(stage, [0] * 5)[0] += more
+    facts["run"] = account
+    blocks = pack_messages(rows, lambda key, error: None)
+    blocks.append(pack_facts({key: encode(fact) for key, fact in facts.items()}))
+    return write_cut(number, state is None, at, blocks)
+
+
+def _row(box: str, root: int, order: int, letter: DeadRow) -> Row:
+    more: dict[str, Any] = {"replays": letter.replays + 1}
+    priority = decode(letter.facts).get("priority") if letter.facts else DEFAULT_PRIORITY
+    if priority != DEFAULT_PRIORITY:
+        more["priority"] = priority
+    return (root, box, USER, order, 0, letter.body, None, more)

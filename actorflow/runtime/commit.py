@@ -171,7 +171,7 @@ def _answer(cell: Cell, envelope: Envelope, value: Any) -> None:
     reply, envelope.reply = envelope.reply, None
     journal = cell.mailbox.journal
     if journal is not None and envelope.sender is None:
-        journal.after(reply.resolve, value)  # What the outside sees is on disk.
+        journal.answer(reply, value)  # What the outside sees is on disk.
         return
     if not reply.resolve(value):
         late = Envelope(value, envelope.root, envelope.path)

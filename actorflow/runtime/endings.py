@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from actorflow.core.events import ActorEnded
+from actorflow.errors import ActorStopped
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.effects import deliver_down, unstash
 from actorflow.runtime.timers import stop_timers
@@ -14,14 +15,17 @@ def finish(cell: Cell, ending: Ending) -> None:
     """The actor is gone: its mail becomes dead letters, and whoever watches is told once."""
     kernel, mailbox = cell.kernel, cell.mailbox
     cell.ended = ending
+    if cell.kept is not None:
+        cell.kept.end(ending)
     stop_timers(cell)
     kernel.nodes.pop(cell.path, None)
-    if mailbox.journal is not None and mailbox.journal.closing:
-        mailbox.closed = True  # What is in it stays for the next life.
+    if cell.kept is not None and cell.kept.lasts:
+        mailbox.closed = True  # What is in it stays for the next life; who asked must ask again.
         mailbox.room_made()
+        for envelope in mailbox.messages():
+            if envelope.reply is not None:
+                envelope.reply.fail(ActorStopped(cell.path))
     elif mailbox.path == cell.path:
-        if cell.kept is not None:
-            cell.kept.forget()
         left = [*(cell.stash or ()), *mailbox.close()]
         cell.stash = None
         for envelope in left:

@@ -40,7 +40,7 @@ class Journal:
     """
 
     __slots__ = (
-        "_after",
+        "_answers",
         "_waiters",
         "broken",
         "bury",
@@ -74,7 +74,7 @@ class Journal:
         self.careful: Any = None
         self.closing = False
         self._waiters: dict[int, trio.Event] = {}
-        self._after: deque[tuple[int, Callable[[Any], Any], Any]] = deque()
+        self._answers: deque[tuple[int, Any, Any]] = deque()
 
     # What the runtime says ------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Journal:
 
     def _awaits(self, number: int) -> bool:
         """Whether somebody waits for a cut that may have nothing in it any more."""
-        return number in self._waiters or bool(self._after and self._after[-1][0] >= number)
+        return number in self._waiters or bool(self._answers and self._answers[-1][0] >= number)
 
     async def settled(self) -> None:
         """Wait until all that has changed so far is on disk. Shielded: what was accepted is
@@ -150,13 +150,15 @@ class Journal:
         if self.committed < number and self.broken is not None:
             raise self.broken
 
-    def after(self, action: Callable[[Any], Any], argument: Any) -> None:
-        """Call ``action(argument)`` when all that has changed so far is on disk."""
+    def answer(self, reply: Any, value: Any) -> None:
+        """Resolve *reply* when all that has changed so far is on disk."""
         number = self.number if self.changed else self.number - 1
-        if number <= self.committed:
-            action(argument)
+        if self.broken is not None:
+            reply.fail(self.broken)
+        elif number <= self.committed:
+            reply.resolve(value)
         else:
-            self._after.append((number, action, argument))
+            self._answers.append((number, reply, value))
 
     def covers(self, envelope: Envelope) -> bool:
         """Whether *envelope* is on disk as it is."""
@@ -165,9 +167,9 @@ class Journal:
     def commit(self, number: int) -> None:
         """Cut *number* is on disk: let go of whoever waits for it."""
         self.committed = number
-        while self._after and self._after[0][0] <= number:
-            _, action, argument = self._after.popleft()
-            action(argument)
+        while self._answers and self._answers[0][0] <= number:
+            _, reply, value = self._answers.popleft()
+            reply.resolve(value)
         for each in [each for each in self._waiters if each <= number]:
             self._waiters.pop(each).set()
         for tell in self.on_commit:
@@ -180,6 +182,9 @@ class Journal:
         for event in self._waiters.values():
             event.set()
         self._waiters.clear()
+        for _, reply, _ in self._answers:
+            reply.fail(self.broken)
+        self._answers.clear()
 
 
 def key_of(envelope: Envelope) -> int | str:

@@ -18,12 +18,12 @@ from typing import Any
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.errors import AskDiverged, ConfigurationError, DecodeError, EncodeError
 from actorflow.runtime.actor import Actor
-from actorflow.runtime.cell import Cell
+from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.effects import UNSET
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.registry import REGISTRY
 
-__all__ = ["Kept", "actor_class", "fields_of", "tag_of"]
+__all__ = ["Kept", "actor_class", "check_class", "fields_of", "tag_of"]
 
 
 class Kept:
@@ -45,6 +45,7 @@ class Kept:
         "answers",
         "asks",
         "fields",
+        "lasts",
         "options",
         "questions",
         "tag",
@@ -60,6 +61,7 @@ class Kept:
         self._answer: bytes | None = None
         self.tag: tuple[str, int] = ("", 0)
         self.options = options
+        self.lasts = False  # It has ended and comes back in the next life.
         self.fields: bytes | None = None if state is None else state["fields"]
         #: Whom each message in progress has asked what, so that the answers can be forgotten.
         self.asks: dict[str, list[tuple[Kept, str]]] = {}
@@ -81,7 +83,6 @@ class Kept:
             instance.__dict__.update(fields_of(self.tag, tag, self.fields, self._cell.path))
         self.tag = tag
         self._next = encode(instance.__dict__)
-        self.note(None)
 
     def pack(self, cell: Cell, value: Any) -> EncodeError | None:
         """The fields as they are become those of the next `note`, and *value*, or what the turn
@@ -138,16 +139,24 @@ class Kept:
 
     def mark(self) -> None:
         """Something of it has changed."""
-        self._journal.mark(self._key, self.provide)
+        if self.fields is not None and not self.lasts:  # It has begun, and not ended.
+            self._journal.mark(self._key, self.provide)
 
-    def forget(self) -> None:
-        """The actor has ended for good by itself."""
-        self._journal.mark(self._key, None)
+    def end(self, ending: Ending) -> None:
+        """The actor has ended for good: forgotten, unless the system ends or it has failed."""
+        if self.fields is None:
+            return  # It never began.
+        if self._journal.closing or ending.kind == "crash":
+            state = self.provide()
+            self._journal.mark(self._key, lambda: state)
+            self.lasts = True
+        else:
+            self._journal.mark(self._key, None)
 
     def provide(self) -> dict[str, Any]:
         """All of it, as plain values."""
         cell = self._cell
-        now = cell.kernel.now()
+        ahead = cell.kernel.ports.wall() - cell.kernel.now()
         return {
             "tag": list(self.tag),
             "fields": self.fields,
@@ -155,7 +164,7 @@ class Kept:
             "options": self.options,
             "answers": {key: list(answer) for key, answer in self.answers.items()},
             "timers": [
-                [key, max(0.0, timer.entry[0] - now), timer.every, timer.packed()]
+                [key, timer.entry[0] + ahead, timer.every, timer.packed()]
                 for key, timer in (cell.timers or {}).items()
                 if timer.entry is not None
             ],
@@ -221,6 +230,18 @@ def tag_of(cls: type) -> tuple[str, int]:
     if entry is not None:
         return entry.tag, entry.version
     return f"{cls.__module__}.{cls.__qualname__}", 1
+
+
+def check_class(start: Any, tag: str, path: str) -> None:
+    """What is to be started at *path* is of the class that was there before, as far as can be told.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    cls = start if isinstance(start, type) else type(start)
+    if issubclass(cls, Actor) and tag_of(cls)[0] != tag:
+        wanted = f"of the class {tag!r} that it had, or with replace=True"
+        raise ConfigurationError(f"spawn() of durable {path}", tag_of(cls)[0], wanted)
 
 
 def actor_class(tag: str) -> type | None:

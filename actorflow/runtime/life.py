@@ -52,6 +52,8 @@ async def live(cell: Cell) -> None:
             return
         if cell.kernel.observers:
             cell.kernel.emit(ActorStarted(cell.path, cell.incarnation))
+        if cell.kept is not None:
+            cell.kept.note(None)
         cell.parent.child_started(cell)
         if not (cell.alert or mailbox.queue or mailbox.due or mailbox.capacity == 0):
             mailbox.idle.append(cell)

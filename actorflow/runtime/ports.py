@@ -17,6 +17,10 @@ import trio
 __all__ = ["Ports", "real_ports"]
 
 
+#: What the wall clock says at the beginning of virtual time, with which it moves.
+VIRTUAL_EPOCH = 1_700_000_000.0
+
+
 @attrs.frozen(kw_only=True)
 class Ports:
     """Where a system gets time, chance and ids.
@@ -36,9 +40,11 @@ class Ports:
 
 def real_ports(seed: int | None = None) -> Ports:
     """The ports of a system on the running trio clock; *seed* fixes the draws."""
+    clock = trio.lowlevel.current_clock()
+    now = clock.current_time
     return Ports(
-        now=trio.lowlevel.current_clock().current_time,
-        wall=time.time,
+        now=now,
+        wall=(lambda: VIRTUAL_EPOCH + now()) if hasattr(clock, "jump") else time.time,
         draw=random.Random(seed).random,
         ids=itertools.count(1),
     )

@@ -18,15 +18,15 @@ __all__ = ["refill"]
 _FIRST = {LEASED: 0, DUE: 1, ASIDE: 1}
 
 
-def refill(mailbox: Mailbox, entries: Iterable[tuple[Envelope, Record]], down: float) -> None:
+def refill(mailbox: Mailbox, entries: Iterable[tuple[Envelope, Record]]) -> None:
     """Put *entries* into the lanes they were in, in their order.
 
     Args:
         mailbox: Empty, and without readers yet.
         entries: Messages with their records.
-        down: Seconds since the cut, by which delays have become shorter.
     """
     kernel = mailbox.kernel
+    ahead = kernel.ports.wall() - kernel.now()
     due: list[tuple[Envelope, Record]] = []
     user: list[tuple[Envelope, Record]] = []
     for envelope, record in entries:
@@ -35,7 +35,7 @@ def refill(mailbox: Mailbox, entries: Iterable[tuple[Envelope, Record]], down: f
         elif record.lane == USER:
             user.append((envelope, record))
         else:
-            when = kernel.now() + max(0.0, record.more["wait"] - down)
+            when = max(kernel.now(), record.more["due"] - ahead)
             if record.lane == SLEEPING:
                 mailbox.sleep(envelope, when, record.more["position"])
             elif record.lane == LATER:

@@ -10,7 +10,7 @@ from actorflow.core.envelope import Envelope
 from actorflow.policies.retry import Retry
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import Cell
-from actorflow.runtime.kept import Kept
+from actorflow.runtime.kept import Kept, check_class
 from actorflow.runtime.refill import refill
 from actorflow.runtime.timers import restart_timer
 from actorflow.wire.codec import decode
@@ -23,8 +23,12 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
     """Make *cell* durable, going on from what the system's store has under its path."""
     kernel, mailbox = cell.kernel, cell.mailbox
     assert mailbox.journal is not None
-    state, entries, down = kernel.stored.take(cell.path)
-    fresh = state is None or spec.options.get("replace", False)
+    replaces = spec.options.get("replace", False)
+    known = kernel.stored.tag(cell.path)
+    if known is not None and not replaces:
+        check_class(spec.start, known, cell.path)
+    state, entries = kernel.stored.take(cell.path)
+    fresh = state is None or replaces
     cell.kept = Kept(cell, _plain(spec), None if fresh else state)
     mailbox.careful = True
     mailbox.covered = spec.options.get("effects", False)
@@ -33,17 +37,18 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
         mailbox.journal.on_commit.append(lambda _: mailbox.wake_for_work())
     if mailbox.journal.careful is not None:
         mailbox.journal.careful.watch(mailbox, attempts_of(spec.policies))
-    _refill(cell, entries, down)
+    _refill(cell, entries)
     if not fresh:
-        for key, left, every, body in state["timers"]:
-            restart_timer(cell, key, max(0.0, left - down), decode(body, max_bytes=None), every)
+        wall = kernel.ports.wall()
+        for key, due, every, body in state["timers"]:
+            restart_timer(cell, key, max(0.0, due - wall), decode(body, max_bytes=None), every)
     mailbox.look_again()
 
 
-def _refill(cell: Cell, entries: list[tuple[Envelope, Record]], down: float) -> None:
+def _refill(cell: Cell, entries: list[tuple[Envelope, Record]]) -> None:
     mailbox = cell.mailbox
     stashed = [entry for entry in entries if entry[1].lane == STASHED]
-    refill(mailbox, [entry for entry in entries if entry[1].lane != STASHED], down)
+    refill(mailbox, [entry for entry in entries if entry[1].lane != STASHED])
     if stashed:
         cell.stash = deque(each for each, _ in sorted(stashed, key=lambda entry: entry[1].order))
         mailbox.waiting += len(stashed)
