@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from benchmarks import bench_actors, bench_idle, bench_memory, bench_stages
+from benchmarks import bench_actors, bench_durable, bench_idle, bench_memory, bench_stages
 from benchmarks.question import Question
 
 __all__ = ["FILES", "QUESTIONS", "chosen"]
@@ -15,6 +15,7 @@ FILES: Mapping[str, tuple[Question, ...]] = {
     "actors": bench_actors.QUESTIONS,
     "idle": bench_idle.QUESTIONS,
     "memory": bench_memory.QUESTIONS,
+    "durable": bench_durable.QUESTIONS,
 }
 
 #: Every question by its own name.

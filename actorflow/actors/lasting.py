@@ -12,7 +12,7 @@ import trio
 from actorflow.core.envelope import Envelope
 from actorflow.durability.hold import Hold
 from actorflow.durability.letters import dead_row, read_letter
-from actorflow.durability.records import envelope_of
+from actorflow.durability.records import messages_of, without_garbage
 from actorflow.durability.store import DeadQuery, Store
 from actorflow.durability.urls import store_from_url
 from actorflow.errors import DecodeError, ResumeError
@@ -22,8 +22,8 @@ from actorflow.runtime.journal import Journal
 from actorflow.runtime.kept import actor_class
 from actorflow.runtime.kernel import LETTERS_KEPT, Kernel
 from actorflow.runtime.ref import ActorRef
+from actorflow.runtime.refill import Mail
 from actorflow.runtime.spawn import equip, make_node, ref_of, spawn_in
-from actorflow.wire.snapshot import Record, read_record
 
 __all__ = ["Lasting", "readopt"]
 
@@ -57,7 +57,7 @@ class Lasting:
         opened = store_from_url(store) if isinstance(store, str) else store
         self.hold = Hold(opened, f"system:{kernel.name}", kernel, on_failure=on_failure, tune=tune)
         self._states: dict[str, Any] = {}
-        self._mail: dict[str, list[tuple[Envelope, Record]]] = {}
+        self._mail: dict[str, Mail] = {}
         self._given = 0
         kernel.ids = iter(self._numbers())
 
@@ -79,7 +79,8 @@ class Lasting:
             )
             checkpointer.gather = self._gather
             if hold.state is not None:
-                self._read()
+                with without_garbage():
+                    self._read()
             query = DeadQuery(run=hold.run)
             rows = await hold.bridge.call(hold.bridge.store.dead, query, 0, LETTERS_KEPT)
             kernel.letters.extend(read_letter(row) for _, row in rows)
@@ -100,17 +101,13 @@ class Lasting:
         }
         ahead = kernel.ports.wall() - kernel.now()
         orders = 0
-        while state.messages:
-            key, data = state.messages.popitem()
-            assert data is not None
-            record = read_record(data)
+        for envelope, record, fault in messages_of(state.messages, kernel.now(), ahead):
             orders = max(orders, abs(record.order))
-            envelope, fault = envelope_of(key, record, kernel.now(), ahead)
             envelope.stored = state.number
             if fault is not None:
                 self._give_up(envelope, record.box, fault)
             else:
-                self._mail.setdefault(record.box, []).append((envelope, record))
+                self._mail.setdefault(record.box, Mail()).add(envelope, record)
         self._journal.begin_after(state.number, orders)
         hold.state = None
 
@@ -135,9 +132,9 @@ class Lasting:
         state = self._states.get(path)
         return None if state is None else state["tag"][0]
 
-    def take(self, path: str) -> tuple[Any, list[tuple[Envelope, Record]]]:
+    def take(self, path: str) -> tuple[Any, Mail]:
         """State and mail that *path* has left, once."""
-        return self._states.pop(path, None), self._mail.pop(path, [])
+        return self._states.pop(path, None), self._mail.pop(path, Mail())
 
     async def restore(self, root: Any) -> set[str]:
         """Start every actor again that was spawned below *root* with plain options; answers
@@ -178,9 +175,9 @@ class Lasting:
             fault = DecodeError(
                 f"no actor class has the tag {tag!r}; import the module of it", path
             )
-            mail = self._mail.pop(path, [])
+            mail = self._mail.pop(path, Mail()).envelopes()
             logger.error("%s; %d messages are parked as dead letters", fault, len(mail))
-            for envelope, _ in mail:
+            for envelope in mail:
                 self._give_up(envelope, path, fault)
             return None
         return ChildSpec(name, lambda: _bare(cls), **state["options"])

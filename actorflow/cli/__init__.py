@@ -3,6 +3,7 @@
     actorflow run shop.flows:crawl --input urls.jsonl --output pages.jsonl
     actorflow check shop.flows:crawl
     actorflow graph shop.flows:crawl --format mermaid
+    actorflow runs --store sqlite:///run.db
     actorflow demo
 
 One file per command. What a command needs to work is imported when it is called, so
@@ -15,10 +16,13 @@ from __future__ import annotations
 import click
 
 from actorflow.cli.check import check
+from actorflow.cli.dead import dead
 from actorflow.cli.demo.command import demo
 from actorflow.cli.front import Code, Front, debug_option
 from actorflow.cli.graph import graph
 from actorflow.cli.run import run
+from actorflow.cli.runs import runs
+from actorflow.cli.snapshot import snapshot
 
 __all__ = ["main"]
 
@@ -54,5 +58,5 @@ def main(context: click.Context) -> None:
         context.exit(Code.USAGE)
 
 
-for each in (run, check, graph, demo):
+for each in (run, check, graph, runs, snapshot, dead, demo):
     main.add_command(each)

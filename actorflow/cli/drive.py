@@ -5,28 +5,35 @@
                      └── dead letters ──► their file
 
 The one place that knows a live run; commands bring a flow, a source and a sink, and
-show the outcome to people.
+show the outcome to people. Without a store, files are opened before the run begins;
+with one, when the run is ours and tells from where on they are written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import attrs
 import click
 import trio
 
-from actorflow.cli.dead import DeadLetterFile
+from actorflow.cli.deadfile import DeadLetterFile
+from actorflow.cli.ends import Opened, OpenedLater, Watched
 from actorflow.cli.front import Code
 from actorflow.cli.signals import DRAIN_SECONDS, SIGNALS, Ask, asked, exit_now
+from actorflow.cli.stores import stored_letters
+from actorflow.errors import RunNotFoundError, UsageError
 from actorflow.flows.pipeline import Pipeline
 from actorflow.flows.results import Report
 from actorflow.flows.run import Run
 
 __all__ = ["Outcome", "drive"]
+
+#: As long as it takes: for what is finished without reading on.
+FOREVER = 1e9
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +46,8 @@ class Outcome:
         read: Whether the input was read to its end.
         line: Number of the last line read, if the input has lines.
         interrupted: Whether Ctrl-C ended it.
+        kept: Whether it is in a store, so that it can be gone on with.
+        again: Whether it had finished before, and nothing was run.
     """
 
     report: Report | None
@@ -46,6 +55,8 @@ class Outcome:
     read: bool
     interrupted: bool
     line: int | None = None
+    kept: bool = False
+    again: bool = False
 
     @property
     def code(self) -> Code:
@@ -53,29 +64,39 @@ class Outcome:
         if self.interrupted:
             return Code.INTERRUPTED
         if self.error is not None:
-            return Code.FAILED
+            begun = self.report is not None
+            wrong = RunNotFoundError if begun else (RunNotFoundError, UsageError)
+            return Code.USAGE if isinstance(self.error, wrong) else Code.FAILED
         if self.report is None or self.report.counts["held"] or not self.read:
             return Code.PARKED
         return Code.DEAD_LETTERS if self.report.counts["dead"] else Code.DONE
 
 
 def drive(
-    flow: Pipeline[Any, Any], source: Any, sink: Any, dead: str | None, **options: Any
+    flow: Pipeline[Any, Any],
+    source: Any,
+    sink: Any,
+    dead: str | None,
+    *,
+    read_on: bool = True,
+    **options: Any,
 ) -> Outcome:
     """Run all of *source* through *flow*.
 
     Args:
         flow: The flow.
-        source: Where the items come from.
+        source: Where the items come from; `None` to finish only what a stored run holds.
         sink: Where the values go; opened here.
         dead: Name of the file for the dead letters, if there is to be one.
+        read_on: Whether the run is finished when nothing is held any more; if not, it has input
+            left that another command will read.
         options: For ``flow.open()``.
 
     Raises:
         ConfigurationError: An option is wrong; nothing has been opened.
         OSError: The sink or the file for the dead letters cannot be opened; nothing ran.
     """
-    return trio.run(_Drive(flow, source, sink, dead, options).main)
+    return trio.run(_Drive(flow, source, sink, dead, read_on, options).main)
 
 
 class _Drive:
@@ -85,32 +106,46 @@ class _Drive:
         source: Any,
         sink: Any,
         dead: str | None,
+        read_on: bool,
         options: dict[str, Any],
     ) -> None:
         self._flow = flow
-        self._source = _Watched(source)
+        self._source = None if source is None else Watched(source)
         self._sink = sink
         self._dead = None if dead is None else DeadLetterFile(dead)
+        self._read_on = read_on
         self._options = options
+        self._kept = options.get("store") is not None
         self._run: Run[Any, Any] | None = None
         self._ask = Ask.NOTHING
         self._interrupted = False
+        self._read = False
+        self._again = False
         self._opening = trio.CancelScope()
+        self._unopened: OSError | None = None
+        self._endings = 0
+        self._ended = trio.Event()
+        self._failure: Exception | None = None
 
     async def main(self) -> Outcome:
         watchers = [] if self._dead is None else [self._dead]
-        run = self._flow.open(sink=_Opened(self._sink), observers=watchers, **self._options)
+        later = OpenedLater(self._sink, self._open_files)
+        sink = later if self._kept else Opened(self._sink)
+        run = self._flow.open(sink=sink, observers=watchers, **self._options)
         with trio.open_signal_receiver(*SIGNALS) as signals:
             async with _nursery() as nursery:
                 nursery.start_soon(self._listen, signals, nursery)
                 error = await self._with_dead_letters(run, nursery)
                 nursery.cancel_scope.cancel()
+        source = self._source
         return Outcome(
             report=run.report,
             error=error,
-            read=self._source.at_end,
+            read=self._read or (source is not None and source.at_end),
             interrupted=self._interrupted,
-            line=self._source.line,
+            line=None if source is None or self._again else source.line,
+            kept=self._kept,
+            again=self._again,
         )
 
     async def _with_dead_letters(
@@ -119,7 +154,7 @@ class _Drive:
         """The run and the file beside it; answers what went wrong first, if anything did."""
         if self._dead is None:
             return await self._work(run, nursery)
-        if not await self._opened(self._dead.open):
+        if not self._kept and not await self._opened(self._dead.open):
             return None
         nursery.start_soon(self._dead.write_all)
         try:
@@ -130,18 +165,56 @@ class _Drive:
 
     async def _work(self, run: Run[Any, Any], nursery: trio.Nursery) -> Exception | None:
         """Feed the run and wait for its end; answers why it failed, if it did."""
-        if not await self._opened(self._sink.open):
+        if not self._kept and not await self._opened(self._sink.open):
             return None
         try:
             async with run:
+                if run.report is not None:
+                    self._again = self._read = True
+                    return None
                 self._run = run
                 self._carry_out(nursery)
-                if self._ask is Ask.NOTHING:
-                    await run.feed_from(self._source)
-                await run.finish()
+                await self._live(run)
+        except _Asked:
+            return None
         except Exception as error:
+            if error is self._unopened:
+                raise
             return _innermost(error)
-        return None
+        return self._failure
+
+    async def _live(self, run: Run[Any, Any]) -> None:
+        if self._ask is Ask.NOTHING and self._source is not None:
+            await run.feed_from(self._source)
+            # It returns at the end of the source, or because a signal came.
+            self._read = self._ask is Ask.NOTHING or self._source.at_end
+        elif self._source is None:
+            self._read = self._read_on
+        if self._read:
+            await run.finish()
+        elif self._ask is Ask.NOTHING:
+            await run.drain(FOREVER)
+        if self._ask is not Ask.NOTHING:
+            await self._ended.wait()
+
+    async def _open_files(self, **place: Any) -> None:
+        """Open what a durable run writes, once it is ours and before it begins."""
+
+        async def opening() -> None:
+            await self._sink.open(**place)
+            if self._dead is not None:
+                url, run_id = self._options["store"], self._options["run_id"]
+                letters = await trio.to_thread.run_sync(
+                    stored_letters, url, run_id or self._flow.name
+                )
+                await self._dead.open(letters)
+
+        try:
+            if not await self._opened(opening):
+                raise _Asked
+        except OSError as error:
+            self._unopened = error
+            raise
 
     async def _opened(self, opening: Callable[[], Awaitable[None]]) -> bool:
         """Open a file; `False` if a signal comes meanwhile: a named pipe opens when it is read."""
@@ -161,71 +234,34 @@ class _Drive:
                 self._carry_out(nursery)
 
     def _carry_out(self, nursery: trio.Nursery) -> None:
-        """Begin what was asked for last; the run's own end is awaited in `_work`."""
+        """Begin what was asked for last; the run's own end is awaited in `_live`."""
+        assert self._run is not None
         if self._ask is Ask.DRAIN:
             _tell(f"finishing what is held, for up to {DRAIN_SECONDS:g} s; again to stop")
-            nursery.start_soon(self._drain)
+            self._begin(nursery, lambda run: run.drain(DRAIN_SECONDS))
         elif self._ask is Ask.STOP:
             _tell("stopping; again to exit at once")
-            nursery.start_soon(self._stop)
+            self._begin(nursery, lambda run: run.stop())
 
-    async def _drain(self) -> None:
+    def _begin(
+        self, nursery: trio.Nursery, ending: Callable[[Run[Any, Any]], Awaitable[Report]]
+    ) -> None:
+        self._endings += 1
+        nursery.start_soon(self._end, ending)
+
+    async def _end(self, ending: Callable[[Run[Any, Any]], Awaitable[Report]]) -> None:
         assert self._run is not None
-        with contextlib.suppress(Exception):  # `finish` raises it too.
-            await self._run.drain(DRAIN_SECONDS)
-
-    async def _stop(self) -> None:
-        assert self._run is not None
-        with contextlib.suppress(Exception):
-            await self._run.stop()
-
-
-class _Watched:
-    """A source, and whether all of it has been read."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._pulled = 0
-        self._ended = False
-        self.name: str = source.name
-
-    @property
-    def line(self) -> int | None:
-        """Number of the last line read, if there are lines."""
-        line: int | None = getattr(self._source, "line", None)
-        return line
-
-    @property
-    def at_end(self) -> bool:
-        """Whether its end was seen, or is known to follow what was read."""
-        known = getattr(self._source, "total", None)
-        left = getattr(self._source, "left", None)
-        return self._ended or self._pulled == known or left == 0
-
-    async def pull(self, most: int) -> Sequence[Any]:
-        entries: Sequence[Any] = await self._source.pull(most)
-        self._ended = not entries
-        self._pulled += len(entries)
-        return entries
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
+        try:
+            await ending(self._run)
+        except Exception as error:  # Of several endings one is told what went wrong.
+            self._failure = self._failure or _innermost(error)
+        self._endings -= 1
+        if not self._endings:
+            self._ended.set()
 
 
-class _Opened:
-    """A sink that is open before its run begins."""
-
-    def __init__(self, sink: Any) -> None:
-        self._sink = sink
-
-    async def open(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def write(self, values: Sequence[Any]) -> None:
-        await self._sink.write(values)
-
-    async def aclose(self) -> None:
-        await self._sink.aclose()
+class _Asked(Exception):
+    """A signal came while a file of a durable run was opened."""
 
 
 @contextlib.asynccontextmanager

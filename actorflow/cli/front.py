@@ -58,10 +58,19 @@ class Trouble(click.ClickException):
         message: The line, without the name of the program.
         code: What the program exits with.
         cause: The error behind it; ``--debug`` shows its traceback.
+        more: Lines that belong below it.
     """
 
-    def __init__(self, message: str, code: Code, cause: BaseException | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: Code,
+        cause: BaseException | None = None,
+        *,
+        more: Sequence[str] = (),
+    ) -> None:
         super().__init__(one_line(message))
+        self.more = tuple(map(one_line, more))
         self.code = code
         self.cause = cause
         context = click.get_current_context(silent=True)
@@ -74,6 +83,8 @@ class Trouble(click.ClickException):
                 "".join(traceback.format_exception(self.cause)), file=file, err=True, nl=False
             )
         click.echo(f"actorflow: {self.message}", file=file, err=True)
+        for line in self.more:
+            click.echo(f"  {line}", file=file, err=True)
 
 
 class Front(click.Group):

@@ -25,7 +25,7 @@ from actorflow.errors import ActorFlowError, MissingExtra
 from actorflow.flows.pipeline import Pipeline
 from actorflow.graph.stage import Stage, stage
 
-__all__ = ["load_flow", "require_processes"]
+__all__ = ["import_module", "load_flow", "require_processes"]
 
 #: Most names that a message lists.
 NAMES_SHOWN = 8
@@ -38,7 +38,7 @@ def load_flow(target: str) -> Pipeline[Any, Any]:
         Trouble: It does not exist, is wrong, or needs an extra that is not installed.
     """
     module_name, attribute = _parts(target)
-    module = _imported(module_name)
+    module = import_module(module_name)
     flow = _as_flow(target, _found(module, module_name, attribute))
     if any(each.runs_in == "process" for each in flow.plan.stages):
         require_processes("runs_in='process'")
@@ -72,8 +72,12 @@ def _is_dotted_name(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
 
 
-def _imported(name: str) -> ModuleType:
-    """The module, with the current directory on the import path, for worker processes too."""
+def import_module(name: str) -> ModuleType:
+    """The module, with the current directory on the import path, for worker processes too.
+
+    Raises:
+        Trouble: There is none, or importing it failed.
+    """
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)

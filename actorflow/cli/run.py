@@ -1,8 +1,9 @@
 """``actorflow run``: a flow over a file, a pipe or a terminal.
 
 in.jsonl, stdin ──► MODULE:FLOW ──► out.jsonl, stdout
-                         ├──► dead letters, if asked for
-                         └──► what became of it, on stderr
+                     │   ├──► dead letters, if asked for
+                     │   └──► what became of it, on stderr
+                     └──► --store: goes on where it was when it ended, however that was
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from actorflow.cli.drive import Outcome
     from actorflow.flows.pipeline import Pipeline
 
-__all__ = ["run"]
+__all__ = ["drive_flow", "in_line", "report", "run", "tell_promises"]
 
 #: Largest input whose lines are counted for the display: read in well under a second.
 COUNTED_BYTES = 64 * 1024 * 1024
@@ -51,6 +52,19 @@ def _workers(
             raise click.BadParameter(text, context, option)
         found[stage] = int(count)
     return found
+
+
+def _migrations(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str] | None:
+    """``OLD=NEW`` names of stages."""
+    found = {}
+    for value in values:
+        old, _, new = value.partition("=")
+        if not (old and new):
+            raise click.BadParameter(f"{value!r} is not OLD=NEW", context, option)
+        found[old] = new
+    return found or None
 
 
 @click.command(short_help="Run a flow over lines of JSON or text.")
@@ -82,7 +96,37 @@ def _workers(
     show_default=True,
     help="What a line of the output is.",
 )
-@click.option("--run-id", metavar="ID", help="Name of the run; made up if not given.")
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Keep the run here, such as sqlite:///run.db; the same command goes on with it.",
+)
+@click.option(
+    "--run-id",
+    metavar="ID",
+    help="Name of the run; if not given that of the flow, or made up without a store.",
+)
+@click.option(
+    "--resume",
+    type=click.Choice(["auto", "never", "must"]),
+    default="auto",
+    show_default=True,
+    help="Go on with a run of this name if there is one; never, or nothing else.",
+)
+@click.option(
+    "--results",
+    type=click.Choice(["discard", "store"]),
+    default="discard",
+    show_default=True,
+    help="Whether the store keeps results too, for `actorflow runs results`.",
+)
+@click.option(
+    "--migrate",
+    metavar="OLD=NEW",
+    multiple=True,
+    callback=_migrations,
+    help="Go on with the run of another version of the flow, in which a stage had another name.",
+)
 @click.option(
     "--workers",
     metavar="STAGE=N",
@@ -111,7 +155,11 @@ def run(
     output: str,
     input_format: str,
     output_format: str,
+    store: str | None,
     run_id: str | None,
+    resume: str,
+    results: str,
+    migrate: dict[str, str] | None,
     workers: dict[str, int],
     progress: str,
     dead: str | None,
@@ -132,13 +180,21 @@ def run(
     stops, a third exits at once. Ctrl-C stops, a second one exits at once. If input is
     left unread or items are held then, the exit code is 75 (after Ctrl-C 130), and the
     line up to which the input was read is told.
+
+    With --store the run survives its process, also kill -9 at any moment: the same
+    command goes on with it, and a file of output is what an undisturbed run writes. Of a
+    run that has finished its report is shown again. The third SIGTERM, or the second
+    Ctrl-C, exits without a last checkpoint: the run goes on from the one before.
     """
     from actorflow.cli.load import load_flow
 
-    _check_files(given, output, dead)
+    kept = _kept(store, resume=resume, results=results, migrate=migrate)
+    _check_files(given, output, dead, store)
     flow = _with_workers(load_flow(target), workers)
+    if store is not None:
+        tell_promises(output, given)
     shown = progress != "none" and not (output == STANDARD and is_terminal(1))
-    outcome = _drive(
+    outcome = drive_flow(
         flow,
         _source(given, input_format),
         _sink(output, output_format),
@@ -146,17 +202,45 @@ def run(
         run_id=run_id,
         progress=progress if shown else None,
         total=_lines(given) if shown and is_terminal(2) else None,
+        **kept,
     )
     if isinstance(outcome.error, BrokenPipeError) and output == STANDARD:
         quiet_pipe()
         return Code.FAILED
-    _report(flow, outcome, wants_json, to_stderr=output == STANDARD)
+    report(flow, outcome, wants_json, to_stderr=output == STANDARD)
     return outcome.code
 
 
-def _drive(
+def _kept(store: str | None, **options: Any) -> dict[str, Any]:
+    """What a durable run is told of its store; nothing for one without."""
+    if store is not None:
+        from actorflow.cli.stores import require_folder
+
+        require_folder(store)
+        return {"store": store, **options}
+    usual = {"resume": "auto", "results": "discard", "migrate": None}
+    for name, value in options.items():
+        if value != usual[name]:
+            raise Trouble(f"--{name} needs --store", Code.USAGE)
+    return {}
+
+
+def tell_promises(output: str, given: str | None = None) -> None:
+    """Say where a durable run cannot promise what it promises of files."""
+    if output == STANDARD or _is_special(output):
+        where = "standard output" if output == STANDARD else output
+        text = f"what goes to {where} is at-least-once: after an unclean end some comes again"
+        click.echo(f"actorflow: {text}; an --output file has each value once", err=True)
+    if given is not None and (given == STANDARD or _is_special(given)):
+        where = "standard input" if given == STANDARD else given
+        text = f"{where} cannot be read again: what was read is kept, give the rest next time"
+        click.echo(f"actorflow: {text}; kill -9 may take the last lines read", err=True)
+
+
+def drive_flow(
     flow: Pipeline[Any, Any], source: Any, sink: Any, dead: str | None, **options: Any
 ) -> Outcome:
+    """`drive`, with what keeps it from beginning as `Trouble`."""
     from actorflow.cli.drive import drive
     from actorflow.errors import ConfigurationError
 
@@ -168,17 +252,32 @@ def _drive(
         raise _cannot("write", error.filename or sink.name, error) from error
 
 
-def _report(
-    flow: Pipeline[Any, Any], outcome: Outcome, wants_json: bool, *, to_stderr: bool
+def report(
+    flow: Pipeline[Any, Any], outcome: Outcome, wants_json: bool | None, *, to_stderr: bool
 ) -> None:
+    """Show how it ended; of a run that could not begin, or if *wants_json* is `None`, only why."""
     from actorflow.cli.summary import as_json, as_text
 
-    if wants_json:
+    if wants_json is None:
+        pass
+    elif wants_json:
         click.echo(json.dumps(as_json(flow.name, outcome), ensure_ascii=False), err=to_stderr)
-    else:
+    elif outcome.report is not None or outcome.error is None:
         click.echo(as_text(flow.name, outcome), err=True)
     if outcome.error is not None:
-        Trouble(in_words(outcome.error), outcome.code, outcome.error).show()
+        in_line(outcome.error, outcome.code).show()
+
+
+def in_line(error: Exception, code: Code) -> Trouble:
+    """The line for what ended a run."""
+    from actorflow.cli.stores import trouble
+    from actorflow.errors import ResumeError, StoreError
+
+    if isinstance(error, (ResumeError, StoreError)):
+        return trouble(error)
+    if code is Code.USAGE:
+        return Trouble(f"{error}; give the --output that the run began with", code, error)
+    return Trouble(in_words(error), code, error)
 
 
 # What the options name ----------------------------------------------------------------
@@ -226,11 +325,23 @@ def _cannot(verb: str, name: str, error: OSError) -> Trouble:
     return Trouble(f"cannot {verb} {name}: {error.strerror or error}", Code.USAGE, error)
 
 
-def _check_files(given: str, output: str, dead: str | None) -> None:
+def _is_special(path: str) -> bool:
+    """Whether there is something of that name that is no regular file: a pipe, a terminal."""
+    try:
+        mode = os.stat(path).st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    except OSError:
+        return False
+
+
+def _check_files(given: str, output: str, dead: str | None, store: str | None) -> None:
     """Nothing that is written may be something else that is read or written."""
     if dead == STANDARD:
         raise Trouble("--dead needs the name of a file, not -", Code.USAGE)
-    named = {"--input": given, "--output": output, "--dead": dead}
+    from actorflow.cli.stores import file_of
+
+    file = None if store is None else file_of(store)
+    named = {"--input": given, "--output": output, "--dead": dead, "--store": file}
     files = [(option, path) for option, path in named.items() if path and path != STANDARD]
     for (one, path), (other, same) in itertools.combinations(files, 2):
         if _is_same_file(path, same):

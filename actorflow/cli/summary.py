@@ -11,7 +11,7 @@ from actorflow.cli.drive import Outcome
 from actorflow.cli.front import Code, one_line
 from actorflow.flows.results import Report
 
-__all__ = ["as_json", "as_text", "seconds", "status"]
+__all__ = ["as_json", "as_text", "report_lines", "seconds", "status"]
 
 #: Most kinds of errors that the words list; the JSON has them all.
 ERRORS_SHOWN = 5
@@ -33,10 +33,14 @@ def status(outcome: Outcome) -> str:
     words = _STATUS[outcome.code]
     if outcome.report is None:
         return f"{words} before it began"
-    if outcome.read:
-        return words
-    last = "" if outcome.line is None else f" (but to line {outcome.line:,})"
-    return f"{words}; the input was not read to its end{last}"
+    if outcome.again:
+        return f"{words} before; nothing was run"
+    if not outcome.read:
+        last = f" (but to line {outcome.line:,})" if outcome.line else ""
+        words += f"; the input was not read to its end{last}"
+    if outcome.kept and outcome.code not in (Code.DONE, Code.DEAD_LETTERS):
+        words += "; the same command goes on"
+    return words
 
 
 def as_text(flow: str, outcome: Outcome) -> str:
@@ -44,10 +48,15 @@ def as_text(flow: str, outcome: Outcome) -> str:
     report = outcome.report
     if report is None:
         return f"flow {one_line(flow)}: {status(outcome)}"
+    title = f"flow {one_line(flow)}, run {one_line(report.run_id)}: {status(outcome)}"
+    return "\n".join([title, *report_lines(report)])
+
+
+def report_lines(report: Report) -> list[str]:
+    """A report as a short table, for people."""
     ended = sum(report.counts[each] for each in ("done", "skipped", "dead"))
     rate = ended / report.duration if report.duration > 0 else 0.0
     lines = [
-        f"flow {one_line(flow)}, run {report.run_id}: {status(outcome)}",
         "  ".join(f"{each} {report.counts[each]:,}" for each in COUNTS)
         + f"   {seconds(report.duration)}, {rate:,.0f} items/s"
         + (f", {report.restarts:,} restarts" if report.restarts else ""),
@@ -56,7 +65,7 @@ def as_text(flow: str, outcome: Outcome) -> str:
     ]
     if report.errors:
         lines += ["", *_errors(report)]
-    return "\n".join(lines)
+    return lines
 
 
 def as_json(flow: str, outcome: Outcome) -> dict[str, Any]:
@@ -70,6 +79,8 @@ def as_json(flow: str, outcome: Outcome) -> dict[str, Any]:
         "input_line": outcome.line,
         "error": None if error is None else {"type": type(error).__name__, "text": str(error)},
     }
+    if outcome.kept:
+        known["finished_before"] = outcome.again
     if report is None:
         return known
     return known | {

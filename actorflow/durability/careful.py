@@ -2,11 +2,15 @@
 
     lease wanted ──► is it blamed often enough? ──► poison
                  └─► write (message, place, count + 1) to the disk ──► lease
-    it leaves ────► the entry goes with the cut that has it gone
+    it leaves ────► the entry goes with the next write
 
 Whatever runs while the process dies is found with an entry at the next start. That hits
 neighbours too: so a message that has an entry runs alone, and is given up only after
 `LIMIT` such ends, or as many as its attempts. Leases of one scheduler round share a write.
+
+Alone means that no other handler runs. A turn that waits for room runs none: it leaves,
+and a generator that goes on after such a wait asks again. An entry whose message was then
+not leased after all is taken back with the next write, which is before anything else runs.
 
 It ends when all restored messages are gone and `SECONDS` have passed: what a source hands
 out at first may be what had been in the works and in no cut.
@@ -15,13 +19,13 @@ out at first may be what had been in the works and in no cut.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
 
 from actorflow.core.envelope import Envelope, message_id
-from actorflow.durability.bridge import Bridge
+from actorflow.durability.checkpointer import Checkpointer
 from actorflow.durability.store import Change, Owned
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
@@ -41,7 +45,7 @@ class Careful:
     Args:
         kernel: Its services.
         journal: Its journal, of which this is a part.
-        bridge: The store's thread.
+        checkpointer: Brings entries to the disk.
         owned: The run.
         blame: Unclean ends by message and place, from the store.
         on_failure: Told when an entry cannot be written.
@@ -51,14 +55,14 @@ class Careful:
         self,
         kernel: Kernel,
         journal: Journal,
-        bridge: Bridge,
+        checkpointer: Checkpointer,
         owned: Owned,
         blame: dict[str, int],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._kernel = kernel
         self._journal = journal
-        self._bridge = bridge
+        self._checkpointer = checkpointer
         self._owned = owned
         self._blame = dict(blame)
         self._on_failure = on_failure
@@ -67,12 +71,15 @@ class Careful:
         self._boxes: list[Any] = []
         self._wanted: dict[Envelope, Any] = {}
         self._writing: dict[Envelope, Any] = {}
-        self._allowed: set[Envelope] = set()
-        self._running: dict[Envelope, str] = {}
+        self._allowed: dict[Envelope, Any] = {}  # May be leased and have not been.
+        self._running: dict[Envelope, str] = {}  # Those and all that are leased.
+        self._resuming: set[Envelope] = set()
+        self._resumed = trio.lowlevel.ParkingLot()
         self._alone: Envelope | None = None
         self._changed = trio.Event()
         self._limits: dict[str, int] = {}
         self._cleared: list[str] = []
+        self._reduced: dict[str, int] = {}
 
     def watch(self, box: Any, attempts: int = LIMIT) -> None:
         """Ask before each lease from *box*, whose messages have so many *attempts*."""
@@ -81,19 +88,23 @@ class Careful:
         self._boxes.append(box)
         self._limits[box.path] = max(LIMIT, attempts)
 
-    def restored(self, envelope: Envelope) -> None:
-        """*envelope* comes from before the unclean end."""
-        self._restored.add(envelope)
+    def restored(self, envelopes: Iterable[Envelope]) -> None:
+        """*envelopes* come from before the unclean end."""
+        self._restored.update(envelopes)
 
     def count(self, envelope: Envelope, box: Any) -> int:
         """How many unclean ends it has seen."""
         return self._blame.get(_key(envelope, box), 0)
 
+    # Leases ---------------------------------------------------------------------------
+
     def asked(self, envelope: Envelope, box: Any) -> bool | None:
-        """Whether it may be leased now: yes; `None`, not yet; or no, it is poison."""
-        if envelope in self._allowed:
-            self._allowed.discard(envelope)
+        """Whether the head of *box* may be leased now: yes, and it is; `None`, not yet; or no, it
+        is poison."""
+        if self._allowed.pop(envelope, None) is not None:
             return True
+        for each in [each for each, place in self._allowed.items() if place is box]:
+            self._take_back(each)  # It was overtaken, or its key makes it wait.
         if envelope in self._wanted or envelope in self._writing:
             return None
         alone = self._alone
@@ -105,18 +116,20 @@ class Careful:
             return False
         if count and envelope.reply is None:
             # It has been there when the process died: it runs alone. (Whoever asked runs too.)
-            if self._running or self._wanted or self._writing:
+            if len(self._running) > len(self._allowed) or self._wanted or self._writing:
                 return None
+            for each in list(self._allowed):  # Their readers may wait for room here.
+                self._take_back(each)
             self._alone = envelope
             self._wanted[envelope] = box
-        elif alone is None and not count:
-            self._want_heads(box)
         else:
             self._wanted[envelope] = box
+            if alone is None:
+                self._want_others(box)
         self._changed.set()
         return None
 
-    def _want_heads(self, box: Any) -> None:
+    def _want_others(self, box: Any) -> None:
         """Want as many messages as *box* has readers: they are leased together."""
         heads = itertools.islice(itertools.chain(box.due or (), box.queue), len(box.readers))
         for each in heads:
@@ -127,23 +140,55 @@ class Careful:
             self._wanted[each] = box
 
     def left(self, envelope: Envelope, *, for_good: bool = False) -> None:
-        """The turn of *envelope* is over, one way or another."""
-        key = self._running.pop(envelope, None)
+        """The handler of *envelope* does not run any more, or the message has gone *for_good*."""
         if for_good:
             self._restored.discard(envelope)
-        if key is None:
+            box = self._wanted.pop(envelope, None) or self._writing.pop(envelope, None)
+            if box is not None:
+                self._cleared.append(_key(envelope, box))
+                self._make_way(envelope)
+        elif envelope in self._allowed:
+            self._take_back(envelope)
             return
-        self._blame.pop(key, None)
-        self._cleared.append(key)
+        self._allowed.pop(envelope, None)
+        key = self._running.pop(envelope, None)
+        if key is not None:
+            self._blame.pop(key, None)
+            self._cleared.append(key)
+            self._make_way(envelope)
+        if not self._restored:
+            self._changed.set()
+
+    def _take_back(self, envelope: Envelope) -> None:
+        """It was allowed to run and has not: this is no unclean end of it."""
+        del self._allowed[envelope]
+        key = self._running.pop(envelope)
+        self._reduced[key] = self._blame[key] = self._blame[key] - 1
+        self._make_way(envelope)
+
+    def _make_way(self, envelope: Envelope) -> None:
         if self._alone is envelope:
             self._alone = None
         if self._alone is None:
             self._wake()
-        if not self._restored:
-            self._changed.set()
+
+    async def again(self, envelope: Envelope, box: Any) -> None:
+        """Wait until the handler of *envelope*, which had `left`, may go on."""
+        while self._alone is not None:
+            await self._resumed.park()
+        self._wanted[envelope] = box
+        self._resuming.add(envelope)
+        self._changed.set()
+        try:
+            while envelope in self._resuming and self._journal.careful is not None:
+                await self._resumed.park()
+        finally:
+            self._resuming.discard(envelope)
+
+    # Entries --------------------------------------------------------------------------
 
     def take_cleared(self) -> list[str]:
-        """Entries that go with the cut that is being taken."""
+        """Entries that go with what is about to be written."""
         taken, self._cleared = self._cleared, []
         return taken
 
@@ -160,37 +205,47 @@ class Careful:
         for box in self._boxes:
             box.careful = box.covered
             box.look_again()
-            box.wake_for_work()
+        self._wake()
 
     async def _write(self) -> None:
-        wanted, self._wanted = self._wanted, {}
-        self._writing = wanted
-        entries = {}
-        for envelope, box in wanted.items():
-            key = _key(envelope, box)
-            entries[key] = self._blame.get(key, 0) + 1
-        change = Change(
-            run=self._owned.run,
-            epoch=self._owned.epoch,
-            blame=entries,
-            at=self._kernel.ports.wall(),
-        )
         try:
-            await self._bridge.call(self._bridge.store.commit, change)
+            await self._checkpointer.bring(self._entries)
         except Exception as error:
             self._on_failure(error)
             return
-        self._blame.update(entries)
-        self._writing = {}
-        for envelope, box in wanted.items():
-            self._allowed.add(envelope)
+        writing, self._writing = self._writing, {}
+        for envelope, box in writing.items():
             self._running[envelope] = _key(envelope, box)
+            if envelope in self._resuming:
+                self._resuming.discard(envelope)
+            else:
+                self._allowed[envelope] = box
         self._wake()
 
+    def _entries(self) -> Change:
+        """What is to be written now."""
+        self._writing, self._wanted = self._wanted, {}
+        keys = [_key(envelope, box) for envelope, box in self._writing.items()]
+        entries = {key: self._blame.get(key, 0) + 1 for key in keys}
+        self._blame.update(entries)
+        reduced, self._reduced = self._reduced, {}
+        return Change(
+            run=self._owned.run,
+            epoch=self._owned.epoch,
+            blame={**reduced, **entries},
+            cleared=_without(self.take_cleared(), entries),
+            at=self._kernel.ports.wall(),
+        )
+
     def _wake(self) -> None:
+        self._resumed.unpark_all()
         for box in self._boxes:
             for _ in box.idle[:]:
                 box.wake_for_work()
+
+
+def _without(keys: Iterable[str], others: dict[str, int]) -> list[str]:
+    return [key for key in keys if key not in others]
 
 
 def _key(envelope: Envelope, box: Any) -> str:

@@ -139,7 +139,7 @@ class Checkpointer:
             cleared = [] if journal.careful is None else journal.careful.take_cleared()
             self._bridge.ticks += 1
             try:
-                await self._commit(_Job(self._writer, cut, rows, cleared, status, report))
+                await self._commit(_Job(self._writer, cut, rows, cleared, status, report).run)
             except BaseException as error:
                 journal.fail(error)
                 self._on_failure(error)
@@ -150,12 +150,22 @@ class Checkpointer:
             journal.commit(cut.number)
             return True
 
-    async def _commit(self, job: _Job) -> None:
+    async def bring(self, provide: Callable[[], Change]) -> None:
+        """Commit what *provide* gives, which is no cut and may be written twice.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        async with self._busy:  # A cut on its way may not undo it.
+            change = provide()
+            await self._commit(lambda: self._bridge.store.commit(change))
+
+    async def _commit(self, job: Callable[[], None]) -> None:
         until = self._kernel.now() + self._deadline
         delay = FIRST_RETRY
         while True:
             try:
-                await self._bridge.call(job.run, seconds=max(until - self._kernel.now(), 0.001))
+                await self._bridge.call(job, seconds=max(until - self._kernel.now(), 0.001))
                 return
             except CommitFailed as error:
                 if not self._holds or self._kernel.now() + delay >= until:

@@ -105,7 +105,12 @@ class Hold:
         )
         if self.owned.status == "running" and not self.owned.new:
             self.journal.careful = Careful(
-                self.kernel, self.journal, self.bridge, self.owned, self._blame, self._fail
+                self.kernel,
+                self.journal,
+                self.checkpointer,
+                self.owned,
+                self._blame,
+                self._fail,
             )
         return self.checkpointer
 

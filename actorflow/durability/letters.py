@@ -24,7 +24,7 @@ def dead_row(letter: DeadLetter, envelope: Envelope) -> DeadRow:
         except Exception:
             packed = encode(shown(envelope.body))
     error = letter.error
-    facts = {"priority": envelope.priority, "number": envelope.root}
+    facts = {"priority": envelope.priority, "number": envelope.root, "id": letter.id}
     return DeadRow(
         seq=0,
         id=str(letter.id),
@@ -47,8 +47,9 @@ def read_letter(row: DeadRow) -> DeadLetter:
         body = decode(row.body, max_bytes=None)
     except DecodeError as error:
         body = f"<{error}>"
+    facts = decode(row.facts, max_bytes=None) if row.facts else {}
     return DeadLetter(
-        id=row.id,
+        id=facts.get("id", row.id),
         body=body,
         stage_or_actor=row.place,
         reason=row.reason,  # type: ignore[arg-type]

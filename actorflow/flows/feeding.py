@@ -60,6 +60,24 @@ class Feeder:
                 feeding.accept(len(feeding.in_hand))
             scope.cancel()
 
+    def feed_at_once(
+        self, items: Any, mailbox: Mailbox, priority: int, ids: Any
+    ) -> list[Any] | None:
+        """Accept a few *items* without waiting for anybody; `None` if that cannot be done.
+
+        Most calls that feed an item or two need neither a source nor a scope.
+        """
+        if type(items) not in (list, tuple) or self._stopped or self._rate is not None:
+            return None
+        names = None if ids is None else iter(ids)
+        accepted: list[Any] = []
+        feeding = _Feeding(self._ledger, mailbox, priority, self._deadline, names, accepted)
+        if mailbox.overflow != "block" or feeding.room() < len(items):
+            return None
+        feeding.in_hand.extend(items)
+        feeding.accept(len(items))
+        return accepted
+
     async def feed(
         self,
         source: Any,

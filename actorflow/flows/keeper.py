@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from actorflow.core.envelope import Envelope
 from actorflow.core.letters import DeadLetter
 from actorflow.durability.hold import Hold
 from actorflow.durability.letters import read_letter
+from actorflow.durability.records import without_garbage
 from actorflow.durability.store import DeadQuery, Owned, RunStatus
 from actorflow.errors import VersionMismatch
 from actorflow.flows.keeping import KeepingLedger
@@ -179,7 +181,8 @@ class Keeper:
                 for old, new in (self._settings.migrate or {}).items()
             },
         )
-        self._out = refill_run(place, state, facts)
+        with without_garbage():
+            self._out = refill_run(place, state, facts)
 
     async def open_sink(self, sink: Any, tap: Tap) -> None:
         """Open *sink* behind what an earlier part has written, and give *tap*, from which it is
@@ -199,6 +202,7 @@ class Keeper:
             await sink.open()
         if self._order is not None and self.ledger.ordered:
             tap.resume(self._order)
+            self._out.sort(key=attrgetter("root"))
         ended = set(self._order["ended"]) if self._order else ()
         for envelope in self._out:
             tap.push(envelope.root, envelope, envelope.root in ended)

@@ -20,13 +20,15 @@ from actorflow.flows.results import ItemResult
 from actorflow.flows.settings import RunSettings
 from actorflow.flows.stored import stored_result
 from actorflow.graph.plan import Plan
+from actorflow.runtime.bodies import pack_body
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
+from actorflow.wire.codec import encode
 
 __all__ = ["KeepingLedger", "ledger_for"]
 
 #: Items fed beyond those that the last commit covers.
-AHEAD = 16_384
+AHEAD = 8_192
 
 
 class KeepingLedger(Ledger):
@@ -48,6 +50,7 @@ class KeepingLedger(Ledger):
     ) -> None:
         super().__init__(kernel, **options)
         self.journal = journal
+        self.ahead = AHEAD
         self.rows = Rows()
         self.outlet: Any = None
         self._keeps_results = keeps_results
@@ -67,12 +70,24 @@ class KeepingLedger(Ledger):
     def committed(self, number: int) -> None:
         """Cut *number* is on disk."""
         self._covered = self._taken.pop(number, self._covered)
-        self.look_for_feeders()
+        if self._parked and self.room() > 0:  # Rare enough to wake them for any room there is.
+            self._feeders.unpark_all()
 
     # What becomes of messages ---------------------------------------------------------
 
     def output(self, envelope: Envelope) -> None:
-        """A value has come out of the last stage."""
+        """A value has come out of the last stage; one that cannot be written is a dead letter."""
+        try:
+            self._output(envelope)
+        except BaseException as error:
+            self.halt(error)
+
+    def _output(self, envelope: Envelope) -> None:
+        if self._keeps_results or self.outlet is not None:
+            error = pack_body(envelope, self.kernel, self.last)
+            if error is not None:
+                self.give_up(envelope, "failed", error, self.last)
+                return
         if self._keeps_results:
             self._keep(self._result(envelope, "done", None, self.last))
         super().output(envelope)
@@ -123,7 +138,8 @@ class KeepingLedger(Ledger):
         self.journal.mark(f"item/{root}", lambda: [item.out, item.dead])
 
     def name(self, number: int, name: Any) -> None:
-        """Give item *number* an id of the caller's."""
+        """Give item *number* an id of the caller's; it must be one that can be written."""
+        encode(name)
         super().name(number, name)
         self.journal.mark(f"name/{number}", lambda: name)
 

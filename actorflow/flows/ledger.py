@@ -79,6 +79,7 @@ class Ledger:
         self.window = window
         self.concurrency = window if concurrency is None else min(concurrency, window)
         self.wake_at = 1
+        self.ahead = self.window  # Items that may be fed before the disk has those before them.
         self.max_dead = max_dead
         self.ordered = ordered
         self.deps = deps

@@ -11,7 +11,6 @@ async with flow.open() as run: ...           live
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, Literal, TypeVar
@@ -23,7 +22,7 @@ from actorflow.core.letters import DeadLetter
 from actorflow.errors import StageError, shown
 from actorflow.flows.results import ItemResult, Report
 from actorflow.flows.run import Run
-from actorflow.flows.settings import run_settings
+from actorflow.flows.settings import RUN_OPTIONS, run_settings
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.taps import ResultStream
 from actorflow.graph import render
@@ -101,7 +100,10 @@ class Pipeline(Generic[In, Out]):
                 between the oldest unfinished or untaken one and the newest),
                 ``concurrency=None`` (items inside), ``progress=None``, ``observers=()``,
                 ``max_dead=10_000``, ``on_failure=None``, ``deps=None``, ``seed=None``,
-                ``total=None``, ``system=None`` (the `ActorSystem` to live in).
+                ``total=None``, ``system=None`` (the `ActorSystem` to live in); ``store=None``
+                (a URL such as ``sqlite:///run.db``), and with it ``resume="auto"``,
+                ``results="discard"``, ``interval=None``, ``store_deadline=60.0``,
+                ``on_store_failure="hold"``, ``migrate=None``, ``lease=30.0``, ``tune=True``.
 
         Raises:
             ConfigurationError: An option is unknown or out of range.
@@ -292,17 +294,10 @@ def _stage_error(result: ItemResult[Any]) -> StageError:
     return error
 
 
-_RUN_OPTIONS = tuple(
-    name
-    for name, each in inspect.signature(run_settings).parameters.items()
-    if each.kind is inspect.Parameter.KEYWORD_ONLY
-)
-
-
 def _counted(source: Source[Any], run_options: dict[str, Any]) -> dict[str, Any]:
     """*run_options*, with the number of items if only the source knows it."""
     return {"total": getattr(source, "total", None), **run_options}
 
 
 def _known(given: dict[str, Any]) -> None:
-    known_names("run", given, _RUN_OPTIONS)
+    known_names("run", given, RUN_OPTIONS)

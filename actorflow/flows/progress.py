@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from actorflow.errors import ConfigurationError, DecodeError
+from actorflow.errors import ConfigurationError, DecodeError, shown
 from actorflow.flows.sources import Malformed
+from actorflow.wire.codec import encode
 
 __all__ = ["Progress"]
 
@@ -60,13 +61,17 @@ class Progress:
         return {
             "cursor": cursor,
             "ended": self._ended,
-            "in_hand": [_write(entry) for entry in self._in_hand],
+            "in_hand": [_write(entry, self._source.name) for entry in self._in_hand],
         }
 
 
-def _write(entry: Any) -> list[Any]:
+def _write(entry: Any, name: str) -> list[Any]:
     if type(entry) is Malformed:
         return ["malformed", entry.place, entry.text, str(entry.error)]
+    try:
+        encode(entry)
+    except Exception as error:  # It becomes a dead letter, in this part of the run or the next.
+        return ["malformed", name, shown(entry), str(error)]
     return ["item", entry]
 
 

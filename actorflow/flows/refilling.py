@@ -9,20 +9,19 @@ letter with its bytes; the rest goes on.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from actorflow.core.envelope import Envelope
-from actorflow.durability.records import envelope_of
+from actorflow.durability.records import messages_of
 from actorflow.errors import DecodeError, StoreCorrupt
 from actorflow.flows.keeping import KeepingLedger
 from actorflow.flows.ledger import Item
 from actorflow.runtime.mailbox import Mailbox
-from actorflow.runtime.refill import refill
-from actorflow.wire.snapshot import Cut, Record, read_record
+from actorflow.runtime.refill import Mail, refill
+from actorflow.wire.snapshot import Cut
 
 __all__ = ["Place", "refill_run"]
 
@@ -53,76 +52,79 @@ def refill_run(place: Place, state: Cut, facts: Mapping[str, Any]) -> list[Envel
 
     Args:
         place: The run's mailboxes and account.
-        state: What its cuts add up to.
+        state: What its cuts add up to; its messages are used up.
         facts: Its facts, decoded.
 
     Raises:
         StoreCorrupt: The messages and the account of items contradict each other.
     """
     ledger = place.ledger
-    now = ledger.kernel.now()
-    ahead = ledger.kernel.ports.wall() - now
-    waiting: dict[Any, list[tuple[Envelope, Record]]] = {}
-    out: list[tuple[Envelope, Record]] = []
-    unread: list[tuple[Envelope, Record, Exception]] = []
-    pieces: Counter[int] = Counter()
-    while state.messages:
-        key, data = state.messages.popitem()
-        assert data is not None
-        record = read_record(data)
-        envelope, fault = envelope_of(key, record, now, ahead)
-        envelope.stored = state.number
-        if record.box == place.outlet:
-            out.append((envelope, record))
+    unread: list[tuple[Envelope, Exception]] = []
+    post = _read_all(place, state, _items(ledger, facts), unread)
+    everything = (envelope for mail in post.values() for envelope in mail.envelopes())
+    top = max((abs(envelope.order) for envelope in everything), default=0)
+    ledger.journal.begin_after(state.number, top)
+    out = post.pop(place.outlet)
+    for path, mail in post.items():
+        mailbox = place.boxes.get(place.renamed.get(path, path))
+        if mailbox is None:
+            gone = DecodeError(f"the flow has no stage {path!r} any more", path)
+            unread += ((envelope, gone) for envelope in mail.envelopes())
             continue
-        pieces[envelope.root] += 1
-        box = place.boxes.get(place.renamed.get(record.box, record.box))
-        if box is None:
-            fault = DecodeError(f"the flow has no stage {record.box!r} any more", str(key))
-        if fault is not None:
-            unread.append((envelope, record, fault))
-        else:
-            waiting.setdefault(box, []).append((envelope, record))
-    _check(place, pieces)
-    _join(ledger, facts, pieces, (pair[0] for part in waiting.values() for pair in part), unread)
-    orders = 0
-    for box, entries in waiting.items():
-        orders = max(orders, *(abs(record.order) for _, record in entries))
-        refill(box, entries)
-    ledger.journal.begin_after(state.number, orders)
-    careful = ledger.journal.careful
-    if careful is not None:
-        for entries in waiting.values():
-            for envelope, _ in entries:
-                careful.restored(envelope)
-    for envelope, _, fault in unread:
+        refill(mailbox, mail)
+        if ledger.journal.careful is not None:
+            ledger.journal.careful.restored(mail.envelopes())
+    for envelope, fault in sorted(unread, key=lambda pair: pair[0].order):
         ledger.give_up(envelope, "unknown_schema", fault, "restore")
-    return [envelope for envelope, _ in sorted(out, key=lambda pair: pair[1].order)]
+    return sorted(out.envelopes(), key=lambda envelope: envelope.order)
 
 
-def _check(place: Place, pieces: Counter[int]) -> None:
-    """The law of conservation, at the one place where it can be lost unseen."""
-    if len(pieces) != place.ledger.held:
-        text = f"run {place.run_id!r} holds {place.ledger.held} items, its cut has {len(pieces)}"
-        raise StoreCorrupt(place.url, text)
-
-
-def _join(
-    ledger: Any,
-    facts: Mapping[str, Any],
-    pieces: Counter[int],
-    envelopes: Any,
-    unread: list[tuple[Envelope, Record, Exception]],
-) -> None:
-    """Give the pieces of an item what they have in common."""
+def _items(ledger: KeepingLedger, facts: Mapping[str, Any]) -> dict[int, Item]:
+    """What the pieces of each item that has split have in common; ids come back on the way."""
     items: dict[int, Item] = {}
-    for key, flags in facts.items():
+    for key, fact in facts.items():
         kind, _, number = key.partition("/")
         if kind == "item":
             item = items[int(number)] = Item()
-            item.pieces = pieces[int(number)]
-            item.out, item.dead = flags
+            item.pieces = 0
+            item.out, item.dead = fact
         elif kind == "name":
-            ledger.ids[int(number)] = flags
-    for envelope in [*envelopes, *(each[0] for each in unread)]:
-        envelope.item = items.get(envelope.root)
+            ledger.ids[int(number)] = fact
+    return items
+
+
+def _read_all(
+    place: Place,
+    state: Cut,
+    items: dict[int, Item],
+    unread: list[tuple[Envelope, Exception]],
+) -> dict[str, Mail]:
+    """The messages by the path of their mailbox; those that cannot be read go to *unread*."""
+    now = place.ledger.kernel.now()
+    ahead = place.ledger.kernel.ports.wall() - now
+    post = {path: Mail() for path in (*place.boxes, place.outlet)}
+    outlet, number, whole = place.outlet, state.number, 0
+    for envelope, record, fault in messages_of(state.messages, now, ahead):
+        envelope.stored = number
+        path = record.box
+        if path != outlet:
+            if items and envelope.root in items:
+                envelope.item = items[envelope.root]
+                envelope.item.pieces += 1
+            else:
+                whole += 1
+        if fault is not None:
+            unread.append((envelope, fault))
+        else:
+            if path not in post:  # Of a stage that has another name now, or is gone.
+                post[path] = Mail()
+            post[path].add(envelope, record)
+    _check(place, whole + sum(item.pieces > 0 for item in items.values()))
+    return post
+
+
+def _check(place: Place, found: int) -> None:
+    """The law of conservation, at the one place where it can be lost unseen."""
+    if found != place.ledger.held:
+        text = f"run {place.run_id!r} holds {place.ledger.held} items, its cut has {found}"
+        raise StoreCorrupt(place.url, text)

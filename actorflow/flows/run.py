@@ -38,6 +38,7 @@ from actorflow.graph.plan import Plan as FlowPlan
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import CURRENT, turn_here
 from actorflow.runtime.declare import Plan
+from actorflow.runtime.mailbox import Mailbox
 from actorflow.stages.build import StageCell
 
 __all__ = ["Run"]
@@ -84,7 +85,7 @@ class Run(Controls, Generic[In, Out]):
         self._ledger.hooks = {each.name: each.on_failure for each in plan.stages}
         self._ledger.hooks[None] = settings.on_failure
         workers = sum(each.workers for each in plan.stages)
-        self._ledger.wake_at = wake_at(self._ledger.concurrency, workers)
+        ledger.wake_at = wake_at(min(ledger.concurrency, ledger.ahead), workers)
         self.stages: dict[str, StageCell] = {}
         # Last stage first: stopping right to left then follows the flow.
         specs = tuple(ChildSpec(each.name, StageCell, shutdown=30.0) for each in plan.stages[::-1])
@@ -239,9 +240,14 @@ class Run(Controls, Generic[In, Out]):
             ConfigurationError: *items* is one value, or the stage is unknown.
         """
         self._refuse_inside("run.feed()", "ctx.emit()")
-        source = as_source(items, option="feed() items")
-        accepted: list[Any] = []
-        ended = await self._feed(source, stage, priority, ids, accepted)
+        target = self._feedable(stage, priority)
+        accepted, ended = self._feeder.feed_at_once(items, target, priority, ids), True
+        if accepted is None:
+            source = as_source(items, option="feed() items")
+            accepted = []
+            ended = await self._feed(source, target, priority, ids, accepted)
+        elif self._keeper is None:
+            await trio.lowlevel.checkpoint()
         if self._keeper is not None and accepted:
             await self._keeper.settled()
         if not ended:
@@ -253,30 +259,25 @@ class Run(Controls, Generic[In, Out]):
         """Feed all that *source* gives, as there is room for it; returns when it is at its end
         or the run has stopped reading."""
         self._refuse_inside("run.feed_from()", "ctx.emit()")
-        given = as_source(source)
-        self._input_ended = await self._feed(
-            given, None, DEFAULT_PRIORITY, None, None, keep=self._keep_source()
-        )
+        given, target = as_source(source), self._feedable(None, DEFAULT_PRIORITY)
+        keep = self._keep_source()
+        self._input_ended = await self._feed(given, target, DEFAULT_PRIORITY, None, None, keep)
 
     def _keep_source(self) -> Callable[[Callable[[], Any]], Any] | None:
         """Where the next source tells how far it was read, in a durable run."""
         number, self._sources = self._sources, self._sources + 1
         return None if self._keeper is None else functools.partial(self._keeper.source, number)
 
-    async def _feed(
-        self,
-        source: Any,
-        stage: str | None,
-        priority: int,
-        ids: Any,
-        accepted: list[Any] | None,
-        keep: Any = None,
-    ) -> bool:
+    def _feedable(self, stage: str | None, priority: int) -> Mailbox:
+        """The mailbox of the stage that is to be fed."""
         self._raise_if_over()
         if type(priority) is not int:
             raise ConfigurationError("feed() priority", priority, "a whole number; lower is first")
-        mailbox = self._stage(stage or self.plan.entry).mailbox
-        ended = await self._feeder.feed(source, mailbox, priority, ids, accepted, keep)
+        mailbox: Mailbox = self._stage(stage or self.plan.entry).mailbox
+        return mailbox
+
+    async def _feed(self, source: Any, target: Mailbox, *facts: Any) -> bool:
+        ended = await self._feeder.feed(source, target, *facts)
         if self._error is not None:
             raise self._error
         return ended

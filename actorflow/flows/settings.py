@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from actorflow.observe.progress import make_display
 from actorflow.policies import Bulkhead, Deadline, RateLimit
 from actorflow.policies.chain import Chain
 
-__all__ = ["RunSettings", "StoreSettings", "run_settings"]
+__all__ = ["RUN_OPTIONS", "RunSettings", "StoreSettings", "run_settings"]
 
 #: Most items between the oldest unfinished one and the newest, by default.
 WINDOW = 1024
@@ -176,6 +177,15 @@ def _store_settings(
         lease=options.positive("run option lease", lease),
         tune=tune,
     )
+
+
+#: The names of all of them.
+RUN_OPTIONS = tuple(
+    name
+    for function in (run_settings, _store_settings)
+    for name, each in inspect.signature(function).parameters.items()
+    if each.kind is inspect.Parameter.KEYWORD_ONLY
+)
 
 
 def _rate_of(flow: str, policies: Sequence[Any]) -> Any:

@@ -38,6 +38,7 @@ class StageOptions(TypedDict, total=False):
     version: int
     max_waiting: int | None
     crash_on: Sequence[type[BaseException]]
+    effects: bool
 
 
 def checked(place: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,4 +129,5 @@ RULES: Mapping[str, Rule] = {
     "version": (1, options.count),
     "max_waiting": (None, partial(options.optional, options.count)),
     "crash_on": ((AssertionError, MemoryError, RecursionError), _exception_types),
+    "effects": (False, _flag),
 }

@@ -76,6 +76,8 @@ class Stage(Generic[In, Out]):
         max_waiting: Most messages that wait for a retry, in a stash or are held back;
             `None` is four times the capacity.
         crash_on: Exceptions that crash the worker, not only the message.
+        effects: In a durable run, begin a message only once a checkpoint on the disk has it, so
+            that neither `Turn.idempotency_key` nor what belongs to it can change any more.
     """
 
     fn: Callable[..., Any]
@@ -98,6 +100,7 @@ class Stage(Generic[In, Out]):
     version: int
     max_waiting: int | None
     crash_on: tuple[type[BaseException], ...]
+    effects: bool
 
     def __attrs_post_init__(self) -> None:
         worn: dict[str, Any] = {

@@ -73,10 +73,9 @@ def _move_on(
         ledger.fork(envelope, len(values) - 1)
         for index, extra in enumerate(values[:-1]):
             target.put(_piece(envelope, extra, index))
-    envelope.body = values[-1]
+    envelope.body, envelope.packed = values[-1], None
     if not target.direct:  # At the way out the attempts belong to the result.
         envelope.attempt = envelope.emitted = 0
-        envelope.packed = None
     target.put(envelope)
 
 
@@ -95,6 +94,8 @@ def commit_emission(cell: Cell, value: Any) -> None:
     ledger.fork(envelope, 1)
     index = envelope.emitted
     envelope.emitted = index + 1
+    if cell.mailbox.journal is not None:
+        cell.mailbox.journal.note(envelope, cell.mailbox)  # A cut has both or neither.
     piece = _piece(envelope, value, index)
     effects: Effects | None = None if cell.turn is None else cell.turn.effects
     if effects is not None and effects.metadata is not None:
@@ -154,6 +155,9 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
 
 def _release(cell: Cell, good: bool) -> None:
     """The lease leaves the cell, the gate hears how it went, the turn is over."""
+    journal = cell.mailbox.journal
+    if journal is not None and journal.careful is not None and cell.lease is not None:
+        journal.careful.left(cell.lease)
     cell.lease = cell.saved = None
     gate = cell.gate
     if gate is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from actorflow.core.envelope import Envelope
 from actorflow.core.letters import Reason
@@ -47,8 +47,6 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
         if full and not lane[0].attempt:
             return None  # Nothing new until one of those that wait has come back.
     envelope: Envelope = lane[0]
-    if mailbox.careful and not _is_allowed(mailbox, envelope, lane):
-        return AGAIN if lane and lane[0] is not envelope else None
     if _too_late(cell, envelope):
         _give_up(mailbox, lane, "expired", DeadlineExceeded(mailbox.path))
         return AGAIN
@@ -56,12 +54,15 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
         keyed = mailbox.key_of is not None and envelope.key is None
         if keyed and not _hold_key(mailbox, envelope, lane):
             return AGAIN
+        answer = True if cell.gate is None else _ask_gate(cell, envelope, lane)
+        if answer is True and mailbox.careful:
+            answer = _ask_disk(mailbox, envelope, lane)
+        if answer is None and keyed and envelope.key is not None:
+            mailbox.release_key(envelope)  # Who waits in the queue holds nothing up.
+        if answer is not True:
+            return answer
         if cell.gate is not None:
-            refused: Again | bool | None = _ask_gate(cell, envelope, lane)
-            if refused is None and keyed and envelope.key is not None:
-                mailbox.release_key(envelope)  # Who waits in the queue holds nothing up.
-            if refused is None or refused is AGAIN:
-                return AGAIN if refused is AGAIN else None
+            cell.token = cell.gate.take(cell.now(), envelope.body)
     except BaseException as error:  # A key function of the user's; the message pays for it.
         _give_up(mailbox, lane, "failed", error)
         return AGAIN
@@ -113,19 +114,18 @@ def _too_late(cell: Cell, envelope: Envelope) -> bool:
     return allowed is not None and now >= envelope.since + allowed
 
 
-def _is_allowed(mailbox: Mailbox, envelope: Envelope, lane: Any) -> bool:
+def _ask_disk(mailbox: Mailbox, envelope: Envelope, lane: Any) -> Again | Literal[True] | None:
     """Whether the disk has what it must have before *envelope* is leased."""
     journal = mailbox.journal
     assert journal is not None
     if mailbox.covered and not journal.covers(envelope):
-        return False  # The next commit wakes a reader.
-    if journal.careful is None:
-        return True
-    answer = journal.careful.asked(envelope, mailbox)
-    if answer is not None and not answer:
-        error = UncleanEnds(mailbox.path, journal.careful.count(envelope, mailbox))
-        _give_up(mailbox, lane, "poison", error)
-    return answer is True
+        return None  # The next commit wakes a reader.
+    answer = True if journal.careful is None else journal.careful.asked(envelope, mailbox)
+    if answer is None or answer:
+        return True if answer else None
+    error = UncleanEnds(mailbox.path, journal.careful.count(envelope, mailbox))
+    _give_up(mailbox, lane, "poison", error)
+    return AGAIN
 
 
 def _hold_key(mailbox: Mailbox, envelope: Envelope, lane: Any) -> bool:
@@ -145,14 +145,13 @@ def _hold_key(mailbox: Mailbox, envelope: Envelope, lane: Any) -> bool:
     return True
 
 
-def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Any:
-    """`True` if admitted, the token then being the cell's; else what `next_lease` answers."""
+def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Again | Literal[True] | None:
+    """`True` if admitted; else what `next_lease` answers."""
     mailbox, kernel = cell.mailbox, cell.kernel
     now = kernel.now()
     answer = cell.gate.ready(now, envelope.body, draining=kernel.draining)
     match answer:
         case Admit():
-            cell.token = cell.gate.take(now, envelope.body)
             return True
         case Wait(seconds, keyed):
             if not keyed or seconds is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
@@ -12,44 +13,91 @@ from actorflow.runtime.lanes import RankedQueue
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.wire.snapshot import ASIDE, DUE, LATER, LEASED, SLEEPING, USER, Record
 
-__all__ = ["refill"]
+__all__ = ["cover", "refill"]
 
 #: What was leased comes first, then what was due; both before the user lane.
 _FIRST = {LEASED: 0, DUE: 1, ASIDE: 1}
 
 
-def refill(mailbox: Mailbox, entries: Iterable[tuple[Envelope, Record]]) -> None:
-    """Put *entries* into the lanes they were in, in their order.
+def cover(mailbox: Mailbox) -> None:
+    """Let a message of *mailbox* be leased only when a cut on the disk has it as it is."""
+    assert mailbox.journal is not None
+    mailbox.careful = mailbox.covered = True
+    mailbox.journal.on_commit.append(lambda _: mailbox.wake_for_work())
+    mailbox.look_again()
+
+
+class Mail:
+    """What a cut has for one mailbox.
+
+    Attributes:
+        waiting: Messages of the user lane.
+        others: Those of other lanes, with their records.
+        asked: Those of either whose answer a durable actor waits for.
+    """
+
+    __slots__ = ("asked", "others", "waiting")
+
+    def __init__(self) -> None:
+        self.asked: list[Envelope] = []
+        self.waiting: list[Envelope] = []
+        self.others: list[tuple[Envelope, Record]] = []
+
+    def add(self, envelope: Envelope, record: Record) -> None:
+        """One more message, in no order."""
+        if record.lane == USER:
+            self.waiting.append(envelope)
+        else:
+            self.others.append((envelope, record))
+        if "asked" in record.more:
+            self.asked.append(envelope)
+
+    def envelopes(self) -> list[Envelope]:
+        """All of them, in no order."""
+        return [*self.waiting, *(envelope for envelope, _ in self.others)]
+
+
+def refill(mailbox: Mailbox, mail: Mail) -> None:
+    """Put *mail* into the lanes it was in, in its order.
 
     Args:
         mailbox: Empty, and without readers yet.
-        entries: Messages with their records.
+        mail: Its messages; those that were stashed are left out.
     """
     kernel = mailbox.kernel
     ahead = kernel.ports.wall() - kernel.now()
     due: list[tuple[Envelope, Record]] = []
-    user: list[tuple[Envelope, Record]] = []
-    for envelope, record in entries:
+    for envelope, record in mail.others:
         if record.lane in _FIRST:
             due.append((envelope, record))
-        elif record.lane == USER:
-            user.append((envelope, record))
-        else:
+        elif record.lane == SLEEPING:
             when = max(kernel.now(), record.more["due"] - ahead)
-            if record.lane == SLEEPING:
-                mailbox.sleep(envelope, when, record.more["position"])
-            elif record.lane == LATER:
-                put_later(mailbox, envelope, when)
-    due.sort(key=lambda pair: (_FIRST[pair[1].lane], pair[1].order))
-    user.sort(key=lambda pair: pair[1].order)
+            mailbox.sleep(envelope, when, record.more["position"])
+            _hold_key(mailbox, envelope)
+        elif record.lane == LATER:
+            put_later(mailbox, envelope, max(kernel.now(), record.more["due"] - ahead))
     if due:
+        due.sort(key=lambda pair: (_FIRST[pair[1].lane], pair[1].order))
         mailbox.due = deque(envelope for envelope, _ in due)
-    if user:
-        queue: Any = deque(envelope for envelope, _ in user)
-        if mailbox.priorities and any(pair[0].priority != DEFAULT_PRIORITY for pair in user):
-            queue = RankedQueue(queue)
-        mailbox.queue = queue
-        mailbox.swift = mailbox.overflow == "block" and mailbox.capacity > 0 and not mailbox.dated
-        # What had been tried had brought its own place.
-        mailbox.limit += sum(envelope.attempt > 0 for envelope, _ in user)
+    if mail.waiting:
+        _fill_user_lane(mailbox, mail.waiting)
     mailbox.look_again()
+
+
+def _hold_key(mailbox: Mailbox, envelope: Envelope) -> None:
+    """A message that waits for a retry has kept its key."""
+    with contextlib.suppress(Exception):  # A key function of the user's; the lease says it.
+        key = None if mailbox.key_of is None else mailbox.key_of(envelope.body)
+        if key is not None and key not in mailbox.held_keys:
+            mailbox.held_keys[key] = deque()
+            envelope.key = key
+
+
+def _fill_user_lane(mailbox: Mailbox, waiting: list[Envelope]) -> None:
+    waiting.sort(key=attrgetter("order"))
+    ranked = any(envelope.priority != DEFAULT_PRIORITY for envelope in waiting)
+    queue: Any = deque(waiting)
+    mailbox.queue = RankedQueue(queue) if ranked and mailbox.priorities else queue
+    mailbox.swift = mailbox.overflow == "block" and mailbox.capacity > 0 and not mailbox.dated
+    # What had been tried had brought its own place.
+    mailbox.limit += sum(envelope.attempt > 0 for envelope in waiting)

@@ -6,15 +6,14 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from actorflow.core.envelope import Envelope
 from actorflow.policies.retry import Retry
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.kept import Kept, check_class
-from actorflow.runtime.refill import refill
+from actorflow.runtime.refill import Mail, refill
 from actorflow.runtime.timers import restart_timer
 from actorflow.wire.codec import decode
-from actorflow.wire.snapshot import STASHED, Record
+from actorflow.wire.snapshot import STASHED
 
 __all__ = ["attempts_of", "remember"]
 
@@ -27,7 +26,7 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
     known = kernel.stored.tag(cell.path)
     if known is not None and not replaces:
         check_class(spec.start, known, cell.path)
-    state, entries = kernel.stored.take(cell.path)
+    state, mail = kernel.stored.take(cell.path)
     fresh = state is None or replaces
     cell.kept = Kept(cell, _plain(spec), None if fresh else state)
     mailbox.careful = True
@@ -37,7 +36,7 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
         mailbox.journal.on_commit.append(lambda _: mailbox.wake_for_work())
     if mailbox.journal.careful is not None:
         mailbox.journal.careful.watch(mailbox, attempts_of(spec.policies))
-    _refill(cell, entries)
+    _refill(cell, mail)
     if not fresh:
         wall = kernel.ports.wall()
         for key, due, every, body in state["timers"]:
@@ -45,20 +44,20 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
     mailbox.look_again()
 
 
-def _refill(cell: Cell, entries: list[tuple[Envelope, Record]]) -> None:
+def _refill(cell: Cell, mail: Mail) -> None:
     mailbox = cell.mailbox
-    stashed = [entry for entry in entries if entry[1].lane == STASHED]
-    refill(mailbox, [entry for entry in entries if entry[1].lane != STASHED])
+    refill(mailbox, mail)
+    stashed = [envelope for envelope, record in mail.others if record.lane == STASHED]
     if stashed:
-        cell.stash = deque(each for each, _ in sorted(stashed, key=lambda entry: entry[1].order))
+        cell.stash = deque(sorted(stashed, key=lambda envelope: envelope.order))
         mailbox.waiting += len(stashed)
-    for envelope, record in entries:
-        if record.more.get("asked"):
-            cell.kept.await_again(envelope)
-        if mailbox.journal is not None and mailbox.journal.careful is not None:
-            mailbox.journal.careful.restored(envelope)
-    cell.kernel.held += len(entries)
-    mailbox.accepted += len(entries)
+    for envelope in mail.asked:
+        cell.kept.await_again(envelope)
+    everything = mail.envelopes()
+    if mailbox.journal is not None and mailbox.journal.careful is not None:
+        mailbox.journal.careful.restored(everything)
+    cell.kernel.held += len(everything)
+    mailbox.accepted += len(everything)
 
 
 def attempts_of(policies: Iterable[Any]) -> int:

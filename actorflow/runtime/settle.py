@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from actorflow.errors import DeadlineExceeded, MailboxFull, MessageFailed, WorkerDied
+from actorflow.errors import DeadlineExceeded, EncodeError, MailboxFull, MessageFailed, WorkerDied
 from actorflow.policies.decision import Escalate, Quarantine, Redeliver, Restart, Stop
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.commit import commit_failure, commit_value
@@ -20,8 +20,9 @@ from actorflow.runtime.effects import Effects
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.offload import wait_for_stuck
 from actorflow.runtime.waits import hopeless
+from actorflow.wire.codec import encode
 
-__all__ = ["make_room", "settle", "targets_of"]
+__all__ = ["make_room", "settle", "targets_of", "unwritable"]
 
 #: A commit that waits for several mailboxes goes ahead after this long, in seconds.
 SEVERAL_WAIT_SECONDS = 1.0
@@ -33,6 +34,8 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
         await wait_for_stuck(cell)
     if error is None and cell.kept is not None:
         error = cell.kept.pack(cell, value)
+    if error is None:
+        error = unwritable(cell)
     if error is None:
         error = await make_room(cell, targets_of(cell))
         if error is None:
@@ -49,6 +52,18 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
     if crashed:
         return Ending("crash", error, in_turn=True)
     return Ending("stopped") if isinstance(decision, Stop) else None
+
+
+def unwritable(cell: Cell) -> EncodeError | None:
+    """Why what the turn attaches to its item cannot be kept, if it must be and cannot."""
+    effects: Effects | None = None if cell.turn is None else cell.turn.effects
+    if effects is None or not effects.metadata or cell.mailbox.journal is None:
+        return None
+    try:
+        encode(effects.metadata)
+    except EncodeError as error:
+        return EncodeError(f"{cell.mailbox.path}: ctx.metadata must be writable: {error}")
+    return None
 
 
 def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
@@ -103,6 +118,9 @@ async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
         if hopeless(cell, full):
             return None
         cell.blocked = full
+        careful = None if cell.mailbox.journal is None else cell.mailbox.journal.careful
+        if careful is not None:
+            careful.left(cell.lease)  # Nothing of it runs while it waits.
         try:
             if len(targets) == 1:
                 await full.wait_for_room()

@@ -15,6 +15,7 @@ from actorflow.runtime.cell import Cell
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.kernel import Kernel, Ledger
 from actorflow.runtime.mailbox import Mailbox
+from actorflow.runtime.refill import cover
 from actorflow.runtime.spawn import ActorCell, equip
 from actorflow.runtime.supervisor import SupervisorCell
 from actorflow.runtime.turn import Turn
@@ -111,6 +112,8 @@ class StageCell(SupervisorCell):
             journal=kernel.journal,
         )
         self.mailbox.key_of = stage.key
+        if stage.effects and kernel.journal is not None:
+            cover(self.mailbox)
         self.chain = chain_of(stage, defaults, kernel.machines)
         self.target: Mailbox | None = None
         self.cells: list[Cell] = []

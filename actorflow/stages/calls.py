@@ -19,7 +19,7 @@ from actorflow.graph.stage import Stage
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.commit import commit_emission
 from actorflow.runtime.offload import in_process, in_thread
-from actorflow.runtime.settle import make_room
+from actorflow.runtime.settle import make_room, unwritable
 from actorflow.runtime.turn import Turn
 from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over
 
@@ -156,12 +156,18 @@ async def _emit_all(
 async def _emit(cell: Cell, value: Any) -> None:
     """One emission. The time that it waits for room is not the handler's."""
     assert cell.target is not None
+    error = unwritable(cell)
+    if error is not None:
+        raise error
     if cell.target.overflow == "fail" and cell.target.free() <= 0:
         raise MailboxFull(cell.target.path, cell.target.capacity)
     if not cell.target.has_room():
         began, ends_at = cell.kernel.now(), cell.ends_at
         cell.ends_at = float("inf")
         await make_room(cell, [cell.target])
+        journal = cell.mailbox.journal
+        if journal is not None and journal.careful is not None:
+            await journal.careful.again(cell.lease, cell.mailbox)
         if ends_at != float("inf"):
             cell.ends_at = ends_at + cell.kernel.now() - began
             cell.look_at_the_time()

@@ -12,12 +12,13 @@ from rich.console import Console
 
 from actorflow.cli.demo import tree, work
 from actorflow.cli.demo.flow import draw_crashes
+from actorflow.cli.demo.kills import prove, show_proof
 from actorflow.cli.demo.table import Facts, show
 from actorflow.cli.demo.tally import Tally
 from actorflow.cli.drive import Outcome
 from actorflow.core.letters import DeadLetter
 from actorflow.flows.results import Latency, Report, StageStats
-from tests.cli.support import invoke, json_lines
+from tests.cli.support import PACKAGE, invoke, json_lines
 
 GOOD = "def greet(name):  # politely\n    return name + 1\n\n\nclass Greeter:\n    pass\n"
 
@@ -266,3 +267,79 @@ def test_without_worker_processes_the_demo_says_what_to_install(
         "actorflow: actorflow demo needs trio-parallel; "
         "install it with: pip install 'actorflow[process]'\n"
     )
+
+
+# Killing the process ------------------------------------------------------------------
+
+
+def test_the_demo_is_killed_several_times_and_proves_that_nothing_is_lost_or_doubled(
+    forest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", PACKAGE)
+    sound, _ = run_demo(forest, "sound.jsonl")
+
+    killed, told = run_demo(forest, "killed.jsonl", "--kill")
+
+    assert killed == sound
+    lines = dict(line.split(maxsplit=1) for line in told.splitlines())
+    assert int(lines["kills"]) == 3
+    assert told.count("SIGKILL to process") == int(lines["kills"])
+    assert (lines["files"], lines["lost"], lines["doubled"]) == ("29", "0", "0")
+    assert lines["dead"] == "letters  4 (4 failed)"
+
+
+def test_what_is_lost_doubled_or_strange_is_named(
+    forest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(prove.__globals__, "stored_letters", lambda url, run: LETTERS)
+    output = forest / "out.jsonl"
+    output.write_text("".join(f'{{"path": "{name}"}}\n' for name in ("a", "b", "b", "c", "x")))
+
+    proof = prove(["a", "b", "c", "d", "e"], str(output), "sqlite:///any.db", "demo")
+
+    assert not proof.holds
+    assert (proof.lost, proof.doubled, proof.strange) == (("d", "e"), ("b", "c"), ("x",))
+    file = io.StringIO()
+    show_proof(Console(file=file, width=80), proof, 3, "out.jsonl")
+    assert file.getvalue().splitlines() == [
+        "kills         3",
+        "files         5",
+        "output        5 lines in out.jsonl",
+        "dead letters  2 (1 failed, 1 poison)",
+        "lost          2: d, e",
+        "doubled       2: b, c",
+        "strange       1: x",
+    ]
+
+
+LETTERS = [
+    DeadLetter(id=1, body={"path": "c"}, stage_or_actor="read", reason="failed"),
+    DeadLetter(id=2, body={"path": "d"}, stage_or_actor="read", reason="poison"),
+]
+
+
+def test_a_life_that_ends_otherwise_is_told(forest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", PACKAGE)
+
+    result = invoke("demo", "--kill", "--tree", str(forest), "--output", str(forest))
+
+    assert result.exit_code == 1
+    assert "ended with exit code 2: actorflow: cannot write " in result.stderr
+
+
+@pytest.mark.parametrize("args", [("--output", "-"), ("--kill-workers",)])
+def test_what_does_not_go_together_with_kill_is_usage(forest: Path, args: tuple[str, ...]) -> None:
+    result = invoke("demo", "--kill", "--tree", str(forest), *args)
+
+    assert result.exit_code == 2
+    assert "--kill needs a file as --output" in result.stderr
+
+
+def test_a_demo_in_a_store_of_ones_own_is_kept(forest: Path, tmp_path: Path) -> None:
+    store = ("--store", f"sqlite:///{tmp_path}/demo.db")
+    first, _ = run_demo(forest, "out.jsonl", *store)
+
+    again, told = run_demo(forest, "out.jsonl", *store)
+
+    assert again == first
+    assert "before; nothing was run" in told

@@ -13,11 +13,27 @@ from actorflow.cli import main
 from actorflow.cli.front import Code, in_words, one_line
 from tests.cli.support import PACKAGE, invoke
 
-COMMANDS = ["run", "check", "graph", "demo"]
+COMMANDS = ["run", "check", "graph", "runs", "snapshot", "dead", "demo"]
 
 
 def test_the_version_is_that_of_the_package() -> None:
     assert invoke("--version").stdout == f"actorflow, version {version('actorflow')}\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("runs show", "runs delete", "runs results"),
+        *("snapshot show", "snapshot diff", "snapshot export"),
+        *("dead list", "dead show", "dead purge", "dead replay"),
+    ],
+)
+def test_the_help_of_every_subcommand_has_an_example_and_json(name: str) -> None:
+    text = invoke(*name.split(), "--help").stdout
+
+    assert f"Example: actorflow {name}" in text
+    assert "--json" in text
+    assert "--store URL" in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -84,6 +84,7 @@ def test_every_option_has_its_promised_default() -> None:
         "version": 1,
         "max_waiting": None,
         "crash_on": (AssertionError, MemoryError, RecursionError),
+        "effects": False,
     }
 
 
@@ -130,7 +131,7 @@ def test_help_shows_the_options_with_their_defaults() -> None:
         "capacity=256, overflow='block', key=None, unpack=False, skip_if=None, "
         "isolation='copy', atomic=False, on_failure=None, priorities=True, version=1, "
         "max_waiting=None, crash_on=(<class 'AssertionError'>, <class 'MemoryError'>, "
-        "<class 'RecursionError'>))"
+        "<class 'RecursionError'>), effects=False)"
     )
 
 
@@ -347,7 +348,7 @@ def test_an_unknown_option_is_an_error_that_lists_the_known_ones() -> None:
     assert message(lambda: declare(name="download", worker=3)(fetch)) == (
         "stage 'download' option must be one of 'name', 'workers', 'policies', 'timeout', "
         "'runs_in', 'capacity', 'overflow', 'key', 'unpack', 'skip_if', 'isolation', 'atomic', "
-        "'on_failure', 'priorities', 'version', 'max_waiting', 'crash_on' "
+        "'on_failure', 'priorities', 'version', 'max_waiting', 'crash_on', 'effects' "
         "(did you mean 'workers'?), got 'worker'"
     )
 

@@ -1,4 +1,9 @@
-"""``actorflow demo``: a real job from end to end, and the same with dying workers."""
+"""``actorflow demo``: a real job from end to end, and the same with what dies under it.
+
+demo                  durable: in a store, so that it can be killed and gone on with
+demo --kill-workers   its workers die
+demo --kill           its process dies: this one starts it again and proves the result
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -16,7 +21,6 @@ from actorflow.cli.front import (
     Code,
     Trouble,
     debug_option,
-    in_words,
     is_terminal,
     quiet_pipe,
 )
@@ -30,6 +34,12 @@ __all__ = ["demo"]
 FILES = 600
 
 OUTPUT = "actorflow-demo.jsonl"
+
+#: Id of the run in its store.
+RUN = "demo"
+
+#: Files inside at a time: enough for all workers. Their text is in every checkpoint.
+INSIDE = 32
 
 #: Worker processes: enough for any machine, each holds some 30 MB.
 MOST_PROCESSES = 8
@@ -54,6 +64,17 @@ def _number(context: click.Context, option: click.Parameter, value: str) -> int 
 )
 @click.option("--kill-workers", is_flag=True, help="Let workers die at random meanwhile.")
 @click.option(
+    "--kill",
+    is_flag=True,
+    help="Kill -9 the process that does it, several times, and prove that nothing is lost.",
+)
+@click.option("--life", is_flag=True, hidden=True, help="Be one life of --kill.")
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Keep the run here, such as sqlite:///demo.db; for the time of the demo by default.",
+)
+@click.option(
     "--output",
     metavar="FILE",
     default=OUTPUT,
@@ -66,79 +87,143 @@ def _number(context: click.Context, option: click.Parameter, value: str) -> int 
     help="Take the Python files below this directory instead.",
 )
 @debug_option
-def demo(most: int | None, kill_workers: bool, output: str, tree: str | None) -> int:
+def demo(
+    most: int | None,
+    kill_workers: bool,
+    kill: bool,
+    life: bool,
+    store: str | None,
+    output: str,
+    tree: str | None,
+) -> int:
     """Read, tokenise, measure and summarise the source files of this Python's own library.
 
     \b
-    Example: actorflow demo --kill-workers
+    Example: actorflow demo --kill
 
     Four stages with several workers each, the heavy one in worker processes. Broken
     files, of which the library has some for its tests, end as dead letters and are
     listed with their errors; the others go on. With --kill-workers, processes are
     ended in the middle of their work and workers crash; the result is the same.
+
+    The run is kept in a store. With --kill the process that does the work is killed with
+    SIGKILL several times, and started again by the same command. At the end each file is
+    looked for in the output and among the dead letters: exits with 1 if one is lost or is
+    there twice.
     """
     from actorflow.cli.demo.tree import chosen, files, standard_library
     from actorflow.cli.load import require_processes
+    from actorflow.cli.stores import require_folder
 
     require_processes("actorflow demo")
+    if kill and (kill_workers or output == STANDARD):
+        raise Trouble(
+            "--kill needs a file as --output, and goes without --kill-workers", Code.USAGE
+        )
     root = standard_library() if tree is None else tree
     found = files(root)
     if not found:
         raise Trouble(f"there are no Python files below {root}; name others: --tree", Code.USAGE)
     paths = chosen(found, most)
-    with _deps(paths, kill_workers) as deps:
-        return _run(root, paths, len(found) - len(paths), output, deps, library=tree is None)
+    with tempfile.TemporaryDirectory(prefix="actorflow-demo-") as folder:
+        url = store or f"sqlite:///{folder}/demo.db"
+        require_folder(url)
+        if kill:
+            return _kill(paths, output, url, most, tree, folder)
+        deps = _deps(paths, kill_workers, url, folder)
+        job = _Job(root, paths, len(found) - len(paths), output, url, tree is None, life)
+        return _run(job, deps)
 
 
-@contextlib.contextmanager
-def _deps(paths: Sequence[str], kill_workers: bool) -> Iterator[Deps]:
+class _Job(NamedTuple):
+    """What is to be done, and how it is shown."""
+
+    root: str
+    paths: Sequence[str]
+    left_out: int
+    output: str
+    url: str
+    library: bool
+    life: bool
+
+
+def _deps(paths: Sequence[str], kill_workers: bool, url: str, folder: str) -> Deps:
     from actorflow.cli.demo.flow import Deps, draw_crashes
     from actorflow.cli.demo.tally import Tally
+    from actorflow.cli.stores import file_of
 
     if not kill_workers:
-        yield Deps(Tally())
-        return
-    with tempfile.TemporaryDirectory(prefix="actorflow-demo-") as folder:
-        yield Deps(Tally(), draw_crashes(paths, folder))
+        return Deps(Tally())
+    # Beside the store: who goes on with the run must find the same files to take.
+    fuses = f"{file_of(url) or os.path.join(folder, 'demo')}.fuses"
+    os.makedirs(fuses, exist_ok=True)
+    return Deps(Tally(), draw_crashes(paths, fuses))
 
 
-def _run(
-    root: str, paths: Sequence[str], left_out: int, output: str, deps: Deps, *, library: bool
+def _kill(
+    paths: Sequence[str],
+    output: str,
+    url: str,
+    most: int | None,
+    tree: str | None,
+    folder: str,
 ) -> int:
+    from rich.console import Console
+
+    from actorflow.cli.demo.kills import kill_and_resume, prove, show_proof
+
+    args = ["demo", "--life", "--store", url, "--output", output]
+    args += ["--files", "all" if most is None else str(most)]
+    args += [] if tree is None else ["--tree", tree]
+    console = Console()
+    kills = kill_and_resume(args, len(paths), console, folder)
+    proof = prove(paths, output, url, RUN)
+    show_proof(console, proof, kills, output)
+    return Code.DONE if proof.holds else Code.FAILED
+
+
+def _run(job: _Job, deps: Deps) -> int:
     from rich.console import Console
 
     from actorflow.cli.demo.flow import demo_flow
     from actorflow.cli.demo.table import Facts, show
-    from actorflow.cli.drive import drive
-    from actorflow.flows.sinks import JsonLinesSink
+    from actorflow.cli.run import drive_flow, in_line
     from actorflow.flows.sources import IterableSource
 
     processes = min(MOST_PROCESSES, max(2, os.cpu_count() or 1))
-    items = [_item(root, number, path, deps) for number, path in enumerate(paths)]
-    mixed = output == STANDARD and is_terminal(1)  # A display between the values.
+    items = [_item(job.root, number, path, deps) for number, path in enumerate(job.paths)]
+    mixed = job.output == STANDARD and is_terminal(1)  # A display between the values.
     crashing = deps.crashes is not None
-    try:
-        with _restarts_unsaid(crashing):
-            outcome = drive(
-                demo_flow(processes, crashing=crashing),
-                IterableSource(items),
-                JsonLinesSink(output),
-                None,
-                deps=deps,
-                ordered=True,
-                progress=None if mixed else "detailed",
-                total=len(items),
-            )
-    except OSError as error:
-        raise Trouble(f"cannot write {output}: {error.strerror}", Code.USAGE, error) from error
-    if isinstance(outcome.error, BrokenPipeError) and output == STANDARD:
+    with _restarts_unsaid(crashing):
+        outcome = drive_flow(
+            demo_flow(processes, crashing=crashing),
+            IterableSource(items),
+            _sink(job),
+            None,
+            deps=deps,
+            ordered=True,
+            concurrency=INSIDE,
+            progress=None if mixed or job.life else "detailed",
+            total=len(items),
+            store=job.url,
+            run_id=RUN,
+        )
+    if isinstance(outcome.error, BrokenPipeError) and job.output == STANDARD:
         quiet_pipe()
         return Code.FAILED
-    facts = Facts(root, len(paths), left_out, output, library)
-    show(Console(stderr=output == STANDARD), outcome, facts, deps.tally)
+    if not job.life:
+        facts = Facts(job.root, len(job.paths), job.left_out, job.output, job.library)
+        show(Console(stderr=job.output == STANDARD), outcome, facts, deps.tally)
     if outcome.error is not None:
-        Trouble(in_words(outcome.error), outcome.code, outcome.error).show()
+        in_line(outcome.error, outcome.code).show()
     return Code.DONE if outcome.code is Code.DEAD_LETTERS else outcome.code
+
+
+def _sink(job: _Job) -> Any:
+    from actorflow.cli.demo.life import TellingSink
+    from actorflow.flows.sinks import JsonLinesSink
+
+    return (TellingSink if job.life else JsonLinesSink)(job.output)
 
 
 @contextlib.contextmanager
