@@ -73,6 +73,7 @@ class Careful:
         self._writing: dict[Envelope, Any] = {}
         self._allowed: dict[Envelope, Any] = {}  # May be leased and have not been.
         self._running: dict[Envelope, str] = {}  # Those and all that are leased.
+        self._resting: dict[Envelope, str] = {}
         self._resuming: set[Envelope] = set()
         self._resumed = trio.lowlevel.ParkingLot()
         self._alone: Envelope | None = None
@@ -151,7 +152,7 @@ class Careful:
             self._take_back(envelope)
             return
         self._allowed.pop(envelope, None)
-        key = self._running.pop(envelope, None)
+        key = self._running.pop(envelope, None) or self._resting.pop(envelope, None)
         if key is not None:
             self._blame.pop(key, None)
             self._cleared.append(key)
@@ -162,9 +163,20 @@ class Careful:
     def _take_back(self, envelope: Envelope) -> None:
         """It was allowed to run and has not: this is no unclean end of it."""
         del self._allowed[envelope]
-        key = self._running.pop(envelope)
-        self._reduced[key] = self._blame[key] = self._blame[key] - 1
+        self._reduce(self._running.pop(envelope))
         self._make_way(envelope)
+
+    def rests(self, envelope: Envelope) -> None:
+        """The handler of *envelope* does not run while it waits for room."""
+        key = self._running.pop(envelope, None)
+        if key is not None:
+            self._resting[envelope] = key
+            self._reduce(key)
+            self._make_way(envelope)
+
+    def _reduce(self, key: str) -> None:
+        """If the process dies now, that is not to be counted."""
+        self._reduced[key] = self._blame[key] = self._blame[key] - 1
 
     def _make_way(self, envelope: Envelope) -> None:
         if self._alone is envelope:
@@ -173,7 +185,8 @@ class Careful:
             self._wake()
 
     async def again(self, envelope: Envelope, box: Any) -> None:
-        """Wait until the handler of *envelope*, which had `left`, may go on."""
+        """Wait until the handler of *envelope*, which `rests`, may go on."""
+        self._resting.pop(envelope, None)
         while self._alone is not None:
             await self._resumed.park()
         self._wanted[envelope] = box

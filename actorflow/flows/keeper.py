@@ -32,7 +32,6 @@ from actorflow.flows.taps import Tap
 from actorflow.graph.plan import Plan
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
-from actorflow.runtime.remember import attempts_of
 from actorflow.stages.build import StageCell
 from actorflow.wire.snapshot import Cut
 
@@ -137,8 +136,9 @@ class Keeper:
         self._journal.on_commit.append(self.ledger.committed)
         careful = self._journal.careful
         if careful is not None:
-            for stage in self.plan.stages:
-                careful.watch(self._stages[stage.name].mailbox, attempts_of(stage.policies))
+            for cell in self._stages.values():
+                retry = cell.chain.retry  # Perhaps the flow's own.
+                careful.watch(cell.mailbox, 1 if retry is None else retry.max_attempts)
         if hold.state is not None:
             self._restore(hold.state, letters)
             hold.state = None

@@ -173,8 +173,8 @@ def _release(cell: Cell, good: bool) -> None:
 
 def _answer(cell: Cell, envelope: Envelope, value: Any) -> None:
     reply, envelope.reply = envelope.reply, None
-    journal = cell.mailbox.journal
-    if journal is not None and envelope.sender is None:
+    journal, sender = cell.mailbox.journal, envelope.sender
+    if journal is not None and (sender is None or sender.kernel.journal is not journal):
         journal.answer(reply, value)  # What the outside sees is on disk.
         return
     if not reply.resolve(value):

@@ -120,7 +120,7 @@ async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
         cell.blocked = full
         careful = None if cell.mailbox.journal is None else cell.mailbox.journal.careful
         if careful is not None:
-            careful.left(cell.lease)  # Nothing of it runs while it waits.
+            careful.rests(cell.lease)
         try:
             if len(targets) == 1:
                 await full.wait_for_room()

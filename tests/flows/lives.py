@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from actorflow import Pipeline, Report, Run
 from actorflow.durability.memory import MemoryDisk, MemoryStore
@@ -22,18 +23,26 @@ from actorflow.errors import NotRunningError, StoreError
 from actorflow.testing import new_session
 from actorflow.wire.codec import decode
 from actorflow.wire.snapshot import Cut, fold, read_cut, read_record
+from tests.flows.flowing import nothing_left
 
 __all__ = [
+    "SECONDS",
     "Disk",
     "Held",
     "Killable",
     "Life",
     "Mortal",
+    "Slow",
     "TapeSink",
     "conserved",
+    "fed_and_killed",
+    "finished",
     "item_counts",
     "live",
 ]
+
+#: Real seconds after which what should happen at once will not happen.
+SECONDS = 10
 
 
 class Mortal(MemoryStore):
@@ -128,6 +137,33 @@ class TapeSink:
         for _ in range(self._pauses + 1):
             await trio.lowlevel.checkpoint()
         self.tape.extend(values)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class Slow:
+    """A replayable source that gives more than is asked for, as one that reads blocks may."""
+
+    replayable = True
+    total = None
+    name = "slow"
+
+    def __init__(self, values: list[int]) -> None:
+        self._values, self._index = values, 0
+
+    async def pull(self, most: int) -> list[int]:
+        await trio.lowlevel.checkpoint()
+        taken = self._values[self._index : self._index + most + 3]
+        self._index += len(taken)
+        return taken
+
+    def cursor(self) -> int:
+        return self._index
+
+    async def seek(self, cursor: int, run: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._index = cursor
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -228,3 +264,33 @@ class Disk:
         """Stored dead letters."""
         found = self._look(lambda store: store.dead(DeadQuery(run=run), 0, 100_000))
         return [row for _, row in found]
+
+
+async def fed_and_killed(
+    flow: Pipeline[Any, Any],
+    store: Any,
+    items: list[Any],
+    *,
+    until: Callable[[], bool] = lambda: True,
+    idle: float = 0.0,
+    **options: Any,
+) -> None:
+    """A life that feeds *items*, waits *until* something holds and nothing moves any more, and
+    is killed."""
+    with trio.fail_after(SECONDS):
+        async with nothing_left(), flow.open(store=store, run_id="run", **options) as run:
+            await run.feed(items)
+            await wait_all_tasks_blocked()
+            while not until():
+                await wait_all_tasks_blocked(0.001)
+            await wait_all_tasks_blocked(idle)
+            await run._keeper.settled()  # type: ignore[union-attr]
+            store.die()
+            run.cancel()
+
+
+async def finished(flow: Pipeline[Any, Any], store: Any, **options: Any) -> Any:
+    """A life that is fed nothing more and finishes."""
+    with trio.fail_after(SECONDS):
+        async with flow.open(store=store, run_id="run", **options) as run:
+            return await run.finish()

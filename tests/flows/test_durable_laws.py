@@ -11,7 +11,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actorflow import Fixed, Pipeline, Retry, Stage, Turn, stage
+from actorflow import Fixed, Pipeline, RateLimit, Retry, Stage, Turn, stage
 from actorflow.durability.memory import MemoryDisk
 from actorflow.errors import RunNotFoundError
 from tests.flows.flowing import Boom
@@ -36,6 +36,7 @@ class Recipe:
     capacity: int
     keyed: bool
     effects: bool
+    gated: bool
     waits: int
 
     def outputs(self, value: int) -> list[int] | None:
@@ -59,6 +60,7 @@ recipes = st.builds(
     capacity=st.integers(1, 3),
     keyed=st.booleans(),
     effects=st.booleans(),
+    gated=st.booleans(),
     waits=st.integers(0, 2),
 )
 
@@ -117,13 +119,15 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.life: Life | None = None
-        self.headers: list[Any] = []
+        self.headers: list[bool] = []
+        self.clean: list[bool] = []
 
     def work(self, recipe: Recipe, body: Any, ctx: Turn) -> list[Any]:
         assert self.life is not None
         value, origin = unwrap(body)
         self.headers.append(ctx.metadata.setdefault("origin", origin) == origin)
         if isinstance(body, dict):
+            self.clean.append("spoilt" not in body)
             body["spoilt"] = True  # Neither a retry nor a cut sees that.
         if value % 3 == recipe.arg % 3 and ctx.attempt <= recipe.fails:
             raise Boom
@@ -142,6 +146,9 @@ class World:
         }
         if recipe.keyed:
             options["key"] = lambda body: unwrap(body)[1] % 2
+
+        if recipe.gated:
+            options["policies"].append(RateLimit(2000, burst=2))
 
         async def pause() -> None:
             for _ in range(recipe.waits):
@@ -253,6 +260,7 @@ def test_a_run_killed_at_any_moments_gives_what_it_would_have_given(plan: Plan) 
         each.stage_or_actor.startswith("s") for each in reports[-1].dead
     )
     assert all(world.headers)
+    assert all(world.clean)
     if plan.ordered:
         origins = [unwrap(body)[1] for body in tape]
         assert origins == sorted(origins)
