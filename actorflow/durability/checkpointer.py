@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from actorflow.durability.bridge import Bridge
-from actorflow.durability.cut import RawCut, take
+from actorflow.durability.cut import RawCut, prepare, slices, take
 from actorflow.durability.store import Change, DeadRow, Owned, RunStatus
 from actorflow.errors import CommitFailed, StoreUnavailable
 from actorflow.runtime.journal import Journal
@@ -132,9 +132,13 @@ class Checkpointer:
             journal = self._journal
             if journal.broken is not None:
                 return False
+            now, wall = self._kernel.now, self._kernel.ports.wall
+            for _ in range(slices(journal)):  # What comes meanwhile comes too.
+                prepare(journal, now(), wall())
+                await trio.lowlevel.checkpoint()
             if self.gather is not None:
                 self.gather()
-            cut = take(journal, self._kernel.now(), self._kernel.ports.wall())
+            cut = take(journal, now(), wall())
             rows = self.rows.take()
             cleared = [] if journal.careful is None else journal.careful.take_cleared()
             self._bridge.ticks += 1

@@ -1,16 +1,19 @@
 """Take a cut: one plain function over the live system; its bytes are made elsewhere.
 
+    prepare(journal) in the loop, while there is much: rows of what has changed, in slices
     take(journal)    in the loop, without an await: what has changed, as references
     RawCut.pack()    in the store's thread: the bytes
 
 In one trio process any function without an await sees a consistent state: leases are
 still in their mailboxes, the outbox of a running turn is not yet visible. So nothing
 has to be stopped. What is referred to cannot change afterwards: bodies are frozen or
-packed, facts are made for the cut.
+packed, facts are made for the cut. A row that was made ahead is forgotten when its
+message changes before the cut, which is as consistent as if there were none.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any
 
@@ -35,9 +38,12 @@ from actorflow.wire.snapshot import (
     write_cut,
 )
 
-__all__ = ["RawCut", "take"]
+__all__ = ["RawCut", "prepare", "slices", "take"]
 
 logger = logging.getLogger("actorflow")
+
+#: Messages whose rows are made at a time: about 2 ms of the loop.
+SLICE = 4_096
 
 #: Where a message is, and what belongs to that: `USER` unless it is in the dict of its mailbox.
 Places = dict[Envelope, tuple[int, dict[str, Any] | None]]
@@ -73,12 +79,43 @@ class RawCut:
         return write_cut(self.number, self.full, self.at, blocks)
 
 
+def slices(journal: Journal) -> int:
+    """How often to `prepare` before the next cut."""
+    return len(journal.touched) // SLICE
+
+
+def prepare(journal: Journal, now: float, wall: float) -> None:
+    """Make rows for the `SLICE` messages that changed first, so that `take` has less to do."""
+    touched = journal.touched
+    slice_ = {each: touched.pop(each) for each in list(itertools.islice(touched, SLICE))}
+    for row, envelope in zip(_rows(journal, slice_, wall - now), slice_, strict=True):
+        journal.ready[envelope] = row
+
+
 def take(journal: Journal, now: float, wall: float) -> RawCut:
     """Take the cut of everything that has changed since the one before."""
-    number, ahead = journal.number, wall - now
+    number = journal.number
+    rows = [*journal.ready.values(), *_rows(journal, journal.touched, wall - now)]
+    facts = {key: provide and provide() for key, provide in journal.marked.items()}
+    cut = RawCut(number, number == 1, wall, rows, journal.gone, facts)
+    journal.touched, journal.gone, journal.marked, journal.ready = {}, [], {}, {}
+    journal.number = number + 1
+    return cut
+
+
+_WAITING: tuple[int, dict[str, Any] | None] = (USER, None)
+
+
+def _rows(journal: Journal, touched: dict[Envelope, Any], ahead: float) -> list[Row]:
+    """What the next cut says of the messages that were *touched*, in their order.
+
+    Args:
+        ahead: How much the wall clock, which goes on between lives, is ahead of ours.
+    """
+    number = journal.number
     rows: list[Row] = []
     places: dict[Any, Places] = {}
-    for envelope, box in journal.touched.items():
+    for envelope, box in touched.items():
         known = places.get(box)
         if known is None:
             known = places[box] = _places(box, ahead)
@@ -108,14 +145,7 @@ def take(journal: Journal, now: float, wall: float) -> RawCut:
             )
         )
         envelope.stored = number
-    facts = {key: provide and provide() for key, provide in journal.marked.items()}
-    cut = RawCut(number, number == 1, wall, rows, journal.gone, facts)
-    journal.touched, journal.gone, journal.marked = {}, [], {}
-    journal.number = number + 1
-    return cut
-
-
-_WAITING: tuple[int, dict[str, Any] | None] = (USER, None)
+    return rows
 
 
 def _places(box: Any, ahead: float) -> Places:

@@ -27,6 +27,7 @@ class Journal:
 
     Attributes:
         touched: Messages that have come or changed since the last cut, with their mailboxes.
+        ready: Those of them whose rows the next cut has been given already.
         gone: Keys of messages that an earlier cut has and that have left since.
         marked: Facts that are new, with what gives their values (`None` for gone) at the cut.
         later: Messages that are to be put at a later time, with their entries in the heap.
@@ -53,6 +54,7 @@ class Journal:
         "number",
         "on_commit",
         "orders",
+        "ready",
         "resting",
         "stir",
         "touched",
@@ -60,6 +62,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.touched: dict[Envelope, Any] = {}
+        self.ready: dict[Envelope, Any] = {}
         self.gone: list[Any] = []
         self.marked: dict[str, Callable[[], Any] | None] = {}
         self.later: dict[Envelope, Any] = {}
@@ -83,6 +86,8 @@ class Journal:
         order = next(self.orders)
         envelope.order = -order if front else order
         self.touched[envelope] = box
+        if self.ready:
+            self.ready.pop(envelope, None)
         if self.careful is not None:
             self.careful.left(envelope)
         if self.resting:
@@ -91,12 +96,16 @@ class Journal:
     def note(self, envelope: Envelope, box: Any) -> None:
         """*envelope* has changed, and keeps its place in *box*."""
         self.touched[envelope] = box
+        if self.ready:
+            self.ready.pop(envelope, None)
         if self.resting:
             self.stir()
 
     def drop(self, envelope: Envelope) -> None:
         """*envelope* has left for good."""
         self.touched.pop(envelope, None)
+        if self.ready:
+            self.ready.pop(envelope, None)
         if envelope.stored:
             envelope.stored = 0
             self.gone.append(key_of(envelope))
@@ -121,7 +130,9 @@ class Journal:
     @property
     def changed(self) -> bool:
         """Whether there is anything that no cut has."""
-        return bool(self.touched or self.gone or self.marked or self._awaits(self.number))
+        return bool(
+            self.touched or self.ready or self.gone or self.marked or self._awaits(self.number)
+        )
 
     def _awaits(self, number: int) -> bool:
         """Whether somebody waits for a cut that may have nothing in it any more."""

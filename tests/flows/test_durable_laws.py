@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 import trio
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actorflow import Fixed, Pipeline, RateLimit, Retry, Stage, Turn, stage
+from actorflow.durability import cut
 from actorflow.durability.memory import MemoryDisk
 from actorflow.errors import RunNotFoundError
 from tests.flows.flowing import Boom
@@ -70,6 +72,7 @@ class Plan:
     """A flow, what it is fed, and the ends of its lives.
 
     Attributes:
+        slice: Messages whose rows are made at a time before a cut.
         ends: Of each life but the last: ``(kind, after how many)``.
     """
 
@@ -80,6 +83,7 @@ class Plan:
     ordered: bool
     results: bool
     pauses: int
+    slice: int
     ends: list[tuple[str, int]]
 
 
@@ -95,6 +99,7 @@ plans = st.builds(
     ordered=st.booleans(),
     results=st.booleans(),
     pauses=st.integers(0, 3),
+    slice=st.sampled_from([1, 3, cut.SLICE]),
     ends=st.lists(
         st.tuples(st.sampled_from(["before", "landed", "step"]), st.integers(0, 8)), max_size=5
     ),
@@ -250,8 +255,9 @@ def test_a_run_killed_at_any_moments_gives_what_it_would_have_given(plan: Plan) 
             assert report is None
         reports.append(report)
 
-    for end in ends(plan):
-        trio.run(one_life, *end)
+    with patch.object(cut, "SLICE", plan.slice):
+        for end in ends(plan):
+            trio.run(one_life, *end)
 
     out, counts = world.expected()
     assert Counter(map(unwrap, tape)) == out
