@@ -30,10 +30,13 @@ from actorflow.durability.store import Change, Owned
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
 
-__all__ = ["LIMIT", "SECONDS", "Careful"]
+__all__ = ["LIMIT", "SECONDS", "TOGETHER", "Careful"]
 
 #: Least unclean ends before a message is poison.
 LIMIT = 3
+
+#: Messages of a mailbox whose entries are written together.
+TOGETHER = 32
 
 #: Least time for which a run is careful, in seconds.
 SECONDS = 60.0
@@ -131,8 +134,13 @@ class Careful:
         return None
 
     def _want_others(self, box: Any) -> None:
-        """Want as many messages as *box* has readers: they are leased together."""
-        heads = itertools.islice(itertools.chain(box.due or (), box.queue), len(box.readers))
+        """Want what its readers will lease next from *box* too.
+
+        If the process dies before that, they have an entry without a reason and run alone in the
+        next life: that costs it a moment. A write for each round of leases would cost far more.
+        """
+        most = max(len(box.readers), TOGETHER)
+        heads = itertools.islice(itertools.chain(box.due or (), box.queue), most)
         for each in heads:
             if each in self._running or each in self._wanted or each in self._writing:
                 continue

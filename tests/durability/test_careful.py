@@ -11,7 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actorflow.core.envelope import Envelope
-from actorflow.durability.careful import LIMIT, SECONDS, Careful
+from actorflow.durability.careful import LIMIT, SECONDS, TOGETHER, Careful
 from actorflow.durability.store import Change, Owned
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
@@ -120,22 +120,26 @@ async def test_an_entry_is_on_the_disk_before_its_message_runs() -> None:
         assert world.gate.asked(box.queue[0], box)
 
 
-async def test_leases_of_one_round_share_a_write() -> None:
-    box = Box("/f/a", message(1), message(2), message(3), readers=2)
+async def test_the_next_leases_share_a_write() -> None:
+    box = Box("/f/a", *map(message, range(TOGETHER + 1)))
     async with Living(World(box)) as world:
-        await world.lease(box)
-        await world.lease(box)
+        for _ in range(TOGETHER):
+            await world.lease(box)
 
         assert world.disk.writes == 1
-        assert world.disk.blame == {"1 /f/a": 1, "2 /f/a": 1}
+        assert world.disk.blame == {f"{number} /f/a": 1 for number in range(TOGETHER)}
+        await world.lease(box)
+
+        assert world.disk.writes == 2
 
 
 async def test_who_has_left_is_cleared_with_the_next_write() -> None:
-    box = Box("/f/a", message(1), message(2))
+    box = Box("/f/a", message(1))
     async with Living(World(box)) as world:
         first = await world.lease(box)
         assert first is not None
         world.gate.left(first)
+        box.queue.append(message(2))
         await world.lease(box)
 
         assert world.disk.blame == {"2 /f/a": 1}
