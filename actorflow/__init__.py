@@ -20,6 +20,7 @@ import trio as _trio
 
 from actorflow.actors.seen import TreeNode
 from actorflow.actors.system import ActorSystem
+from actorflow.core.context import Context
 from actorflow.core.letters import DeadLetter, Down
 from actorflow.errors import (
     ActorFlowError,
@@ -34,15 +35,21 @@ from actorflow.errors import (
     CommitFailed,
     CompilationError,
     ConfigurationError,
+    DataError,
     DeadlineExceeded,
     DecodeError,
     DeliveryError,
     EncodeError,
+    FutureCancelled,
+    FutureError,
+    FutureTimeout,
     InsideTurn,
     LeaseLost,
     MailboxFull,
+    MergeConflictError,
     MessageFailed,
     MissingExtra,
+    MissingKey,
     NotRunningError,
     OutboxFull,
     RestartsExhausted,
@@ -50,7 +57,9 @@ from actorflow.errors import (
     RunExistsError,
     RunInUseError,
     RunNotFoundError,
+    SchemaError,
     SchemaTooNew,
+    SinkChanged,
     SourceChanged,
     StageError,
     StashFull,
@@ -69,11 +78,15 @@ from actorflow.errors import (
     VersionMismatch,
     WorkerDied,
 )
+from actorflow.flows.executor import Executor
+from actorflow.flows.futures import Future
+from actorflow.flows.graph import Graph
 from actorflow.flows.pipeline import Pipeline
 from actorflow.flows.results import ItemResult, Report, RunStats
 from actorflow.flows.run import Run
 from actorflow.flows.sinks import JsonLinesSink, Sink, TextLinesSink
 from actorflow.flows.sources import IterableSource, JsonLinesSource, Source, TextLinesSource
+from actorflow.graph.nodes import Batch, Parallel, Route, Send
 from actorflow.graph.stage import Stage, stage
 from actorflow.policies import (
     Bulkhead,
@@ -112,6 +125,7 @@ __all__ = [
     "AskError",
     "AskFailed",
     "AskTimeout",
+    "Batch",
     "Bulkhead",
     "ChildSpec",
     "CircuitBreaker",
@@ -120,6 +134,8 @@ __all__ = [
     "CommitFailed",
     "CompilationError",
     "ConfigurationError",
+    "Context",
+    "DataError",
     "DeadLetter",
     "Deadline",
     "DeadlineExceeded",
@@ -129,8 +145,14 @@ __all__ = [
     "Down",
     "DynamicSupervisor",
     "EncodeError",
+    "Executor",
     "Exponential",
     "Fixed",
+    "Future",
+    "FutureCancelled",
+    "FutureError",
+    "FutureTimeout",
+    "Graph",
     "InsideTurn",
     "ItemResult",
     "IterableSource",
@@ -138,23 +160,30 @@ __all__ = [
     "JsonLinesSource",
     "LeaseLost",
     "MailboxFull",
+    "MergeConflictError",
     "MessageFailed",
     "MissingExtra",
+    "MissingKey",
     "NotRunningError",
     "OutboxFull",
+    "Parallel",
     "Pipeline",
     "RateLimit",
     "Report",
     "RestartsExhausted",
     "ResumeError",
     "Retry",
+    "Route",
     "Run",
     "RunExistsError",
     "RunInUseError",
     "RunNotFoundError",
     "RunStats",
+    "SchemaError",
     "SchemaTooNew",
+    "Send",
     "Sink",
+    "SinkChanged",
     "Source",
     "SourceChanged",
     "Stage",

@@ -17,6 +17,7 @@ from actorflow.errors import ConfigurationError
 __all__ = [
     "choice",
     "count",
+    "flag",
     "known_names",
     "name",
     "optional",
@@ -62,6 +63,13 @@ def positive(option: str, value: object) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ConfigurationError(option, value, "a number above 0")
     return float(value)
+
+
+def flag(option: str, value: object) -> bool:
+    """True or False, and nothing that only behaves like it."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(option, value, "True or False")
+    return value
 
 
 def choice(option: str, value: object, allowed: Collection[str]) -> str:

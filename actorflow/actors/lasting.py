@@ -19,7 +19,7 @@ from actorflow.errors import DecodeError, ResumeError
 from actorflow.policies.chain import Chain
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.journal import Journal
-from actorflow.runtime.kept import actor_class
+from actorflow.runtime.kept import actor_class, fields_of, tag_of
 from actorflow.runtime.kernel import LETTERS_KEPT, Kernel
 from actorflow.runtime.ref import ActorRef
 from actorflow.runtime.refill import Mail
@@ -78,12 +78,12 @@ class Lasting:
                 dead_row(letter, envelope)
             )
             checkpointer.gather = self._gather
-            if hold.state is not None:
-                with without_garbage():
-                    self._read()
             query = DeadQuery(run=hold.run)
             rows = await hold.bridge.call(hold.bridge.store.dead, query, 0, LETTERS_KEPT)
             kernel.letters.extend(read_letter(row) for _, row in rows)
+            if hold.state is not None:
+                with without_garbage():
+                    self._read()
         except BaseException:
             await hold.close(None, broken=True)
             raise
@@ -132,6 +132,16 @@ class Lasting:
         state = self._states.get(path)
         return None if state is None else state["tag"][0]
 
+    def check(self, path: str, cls: type) -> None:
+        """Whether *cls* can go on from what *path* has left.
+
+        Raises:
+            DecodeError: It cannot: there is no way from that version to this one, or something
+                in the fields is of an unknown type.
+        """
+        state = self._states[path]
+        fields_of(tuple(state["tag"]), tag_of(cls), state["fields"], path)
+
     def take(self, path: str) -> tuple[Any, Mail]:
         """State and mail that *path* has left, once."""
         return self._states.pop(path, None), self._mail.pop(path, Mail())
@@ -179,6 +189,11 @@ class Lasting:
             logger.error("%s; %d messages are parked as dead letters", fault, len(mail))
             for envelope in mail:
                 self._give_up(envelope, path, fault)
+            return None
+        try:
+            self.check(path, cls)
+        except DecodeError as error:  # It keeps what it has, mail too, for a process that can.
+            logger.error("%s does not start again: %s", path, error)
             return None
         return ChildSpec(name, lambda: _bare(cls), **state["options"])
 

@@ -268,6 +268,7 @@ class ActorSystem:
 
         Raises:
             ActorStopped: The actor is gone.
+            DecodeError: It was parked as `unknown_schema`, and its body can still not be read.
         """
         await replay(self._open().root, letter)
 

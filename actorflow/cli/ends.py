@@ -36,6 +36,12 @@ class Watched:
         return self._ended or self._pulled == known or left == 0
 
     @property
+    def left(self) -> int | None:
+        """How much of it was not read; `None` if only reading on can tell."""
+        left: int | None = getattr(self._source, "left", None)
+        return 0 if self.at_end else left
+
+    @property
     def replayable(self) -> bool:
         """Whether it has a cursor."""
         return bool(getattr(self._source, "replayable", False))
@@ -84,7 +90,7 @@ class OpenedLater(Opened):
     """A sink that a durable run opens, by way of whoever must know of that.
 
     Args:
-        sink: A `ResumableSink`.
+        sink: A `KnownSink`.
         opening: Opens it.
     """
 
@@ -92,12 +98,19 @@ class OpenedLater(Opened):
 
     def __init__(self, sink: Any, opening: Callable[..., Awaitable[None]]) -> None:
         super().__init__(sink)
+        self.name = str(getattr(sink, "name", type(sink).__name__))
         self._opening = opening
 
-    async def open(self, at: int | None = None, *, fresh_inode: bool = False) -> None:
+    async def open(
+        self, at: int | None = None, *, fresh_inode: bool = False, tail: Any = None
+    ) -> None:
         """Open the sink, behind the first *at* bytes if given."""
-        place = {} if at is None else {"at": at, "fresh_inode": fresh_inode}
-        await self._opening(**place)
+        place = {"at": at, "fresh_inode": fresh_inode, "tail": tail}
+        await self._opening(**{name: value for name, value in place.items() if value})
+
+    def tail(self) -> Any:
+        """As of the sink."""
+        return self._sink.tail()
 
     def position(self) -> int | None:
         """As of the sink."""

@@ -26,6 +26,7 @@ from actorflow.cli.front import STANDARD, Code, Trouble
 from actorflow.cli.run import drive_flow, report, tell_promises
 from actorflow.cli.stores import matching, opened, run_row, run_rows, say_json
 from actorflow.cli.summary import as_json
+from actorflow.durability.letters import had_come_out
 from actorflow.durability.store import Change, DeadQuery, DeadRow, RunRow, Store
 from actorflow.errors import ActorFlowError, DecodeError, RunInUseError, StoreCorrupt
 from actorflow.flows.pipeline import Pipeline
@@ -208,7 +209,7 @@ def _sorted_out(
     for letter in letters:
         if letter.place == "input":
             left.append((letter, "a line of the input that could not be read; correct it"))
-        elif letter.place not in stages:
+        elif letter.place not in stages and not had_come_out(letter):
             left.append((letter, f"the flow has no stage {letter.place!r}"))
         else:
             try:

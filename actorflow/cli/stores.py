@@ -211,16 +211,15 @@ def matching(store: Store, query: DeadQuery) -> Iterator[tuple[str, DeadRow]]:
 
 
 def stored_letters(url: str, run: str) -> list[DeadLetter]:
-    """The dead letters of *run*, with the ids that its items had."""
+    """The dead letters of *run*."""
     from actorflow.durability.letters import read_letter
     from actorflow.durability.store import DeadQuery
-    from actorflow.flows.stored import letter_id
 
     if file_of(url) is None:
         return []
     with opened(url) as store:
         rows = [row for _, row in matching(store, DeadQuery(run=run))]
-    return [attrs.evolve(read_letter(row), id=letter_id(row)) for row in rows]
+    return [read_letter(row) for row in rows]
 
 
 # Errors ---------------------------------------------------------------------------------

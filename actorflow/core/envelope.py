@@ -12,10 +12,25 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-__all__ = ["DEFAULT_PRIORITY", "Envelope", "Path", "child", "message_id"]
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "UNWANTED",
+    "WITHDRAWN",
+    "Envelope",
+    "Path",
+    "address",
+    "child",
+    "message_id",
+]
 
 #: Lower goes first. In the middle of a wide scale, so that there is room on both sides.
 DEFAULT_PRIORITY = 100
+
+#: The deadline of a message that is not wanted any more, as another branch of its item has died.
+UNWANTED = float("-inf")
+
+#: The deadline of a message that whoever sent it has taken back: long before any time there is.
+WITHDRAWN = -1e300
 
 Path: TypeAlias = "tuple[Any, int] | None"
 
@@ -106,3 +121,14 @@ def message_id(envelope: Envelope) -> str:
         steps.append(str(index))
     steps.append(str(envelope.root))
     return ".".join(reversed(steps))
+
+
+def address(key: int | str) -> tuple[Any, Path]:
+    """Root and path of a message from its root or its id as text."""
+    if isinstance(key, int):
+        return key, None
+    root, *steps = key.split(".")
+    path: Path = None
+    for step in steps:
+        path = (path, int(step))
+    return int(root) if root.isdecimal() else root, path

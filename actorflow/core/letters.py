@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["REASONS", "DeadLetter", "Down", "Reason", "render_traceback"]
+__all__ = ["REASONS", "DeadLetter", "Down", "Reason", "Unreadable", "render_traceback"]
 
 Reason: TypeAlias = Literal[
     "failed",
@@ -45,7 +45,7 @@ class DeadLetter:
 
     Attributes:
         id: Id of the message; for an item of a flow the id it was fed under.
-        body: The message as it was accepted.
+        body: The message as it was accepted; an `Unreadable` if this process cannot read it.
         stage_or_actor: Name of the stage, or path of the actor.
         reason: One of `REASONS`.
         error: What the last attempt raised, or `None`.
@@ -64,6 +64,23 @@ class DeadLetter:
     attempts: int = 0
     at: float = 0.0
     replays: int = 0
+
+
+@attrs.frozen(repr=False)
+class Unreadable:
+    """In the place of a message that this process cannot read: nobody has its tag, or it is of
+    a version that there is no way up or down from.
+
+    Attributes:
+        packed: Its bytes.
+        why: What is wrong with them, and perhaps what to do.
+    """
+
+    packed: bytes
+    why: str
+
+    def __repr__(self) -> str:
+        return f"<{self.why}>"
 
 
 @attrs.frozen

@@ -27,6 +27,7 @@ from actorflow.wire.snapshot import (
     DUE,
     LATER,
     LEASED,
+    OUT,
     SLEEPING,
     STASHED,
     USER,
@@ -120,6 +121,8 @@ def _rows(journal: Journal, touched: dict[Envelope, Any], ahead: float) -> list[
         if known is None:
             known = places[box] = _places(box, ahead)
         lane, more = known.get(envelope, _WAITING) if known else _WAITING
+        if box.direct:
+            lane = OUT
         if journal.later and envelope in journal.later:
             lane, more = LATER, {"due": journal.later[envelope][0] + ahead}
         if (
@@ -129,6 +132,7 @@ def _rows(journal: Journal, touched: dict[Envelope, Any], ahead: float) -> list[
             or envelope.deadline is not None
             or envelope.replays
             or envelope.reply is not None
+            or envelope.item is not None
             or box.dated
         ):
             more = _more(envelope, more, ahead, box.dated)
@@ -191,6 +195,8 @@ def _more(
         found["replays"] = envelope.replays
     if envelope.reply is not None and envelope.sender is not None:
         found["asked"] = True
+    if envelope.item is not None and (members := envelope.item.kept()):
+        found["members"] = members
     if dated:
         found["since"] = envelope.since + ahead
     return found

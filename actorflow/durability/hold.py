@@ -21,7 +21,10 @@ from actorflow.runtime.kernel import Kernel
 from actorflow.wire.codec import decode
 from actorflow.wire.snapshot import Cut, fold, read_cut
 
-__all__ = ["Hold"]
+__all__ = ["NAME", "Hold"]
+
+#: Begins the key of the fact that is the id of an item.
+NAME = "name/"
 
 
 class Hold:
@@ -94,9 +97,18 @@ class Hold:
             raise StoreCorrupt(store.url, text) from error
 
     def facts(self) -> dict[str, Any]:
-        """The facts of `state`, decoded."""
+        """The facts of `state`, decoded; but not the ids that callers gave, which may be of any
+        type, also one that nobody here knows.
+
+        Raises:
+            DecodeError: One of them cannot be read.
+        """
         assert self.state is not None
-        return {key: decode(data, max_bytes=None) for key, data in self.state.facts.items() if data}
+        return {
+            key: decode(data, max_bytes=None)
+            for key, data in self.state.facts.items()
+            if data and not key.startswith(NAME)
+        }
 
     def keep(self, **options: Any) -> Checkpointer:
         """Make the checkpointer; *options* as there. After an unclean end the run is careful."""

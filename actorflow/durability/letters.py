@@ -6,17 +6,25 @@ make of bytes from a file is nobody's business.
 
 from __future__ import annotations
 
+from typing import Any
+
 from actorflow.core.envelope import Envelope
-from actorflow.core.letters import DeadLetter
+from actorflow.core.letters import DeadLetter, Unreadable
 from actorflow.durability.store import DeadRow
 from actorflow.errors import DecodeError, StoredError, shown
 from actorflow.wire.codec import decode, encode
 
-__all__ = ["dead_row", "read_letter", "text_of"]
+__all__ = ["dead_row", "had_come_out", "letter_id", "read_letter", "text_of"]
 
 
-def dead_row(letter: DeadLetter, envelope: Envelope) -> DeadRow:
-    """A dead letter as it is stored; a body that cannot be written is kept as its repr."""
+def dead_row(letter: DeadLetter, envelope: Envelope, *, out: bool = False) -> DeadRow:
+    """A dead letter as it is stored; a body that cannot be written is kept as its repr.
+
+    Args:
+        letter: The letter.
+        envelope: The message that it was.
+        out: Whether it had come out of its flow.
+    """
     packed = envelope.packed
     if packed is None:
         try:
@@ -24,7 +32,9 @@ def dead_row(letter: DeadLetter, envelope: Envelope) -> DeadRow:
         except Exception:
             packed = encode(shown(envelope.body))
     error = letter.error
-    facts = {"priority": envelope.priority, "number": envelope.root, "id": letter.id}
+    facts = {"priority": envelope.priority, "number": envelope.root, "id": encode(letter.id)}
+    if out:
+        facts["out"] = True
     return DeadRow(
         seq=0,
         id=str(letter.id),
@@ -46,10 +56,9 @@ def read_letter(row: DeadRow) -> DeadLetter:
     try:
         body = decode(row.body, max_bytes=None)
     except DecodeError as error:
-        body = f"<{error}>"
-    facts = decode(row.facts, max_bytes=None) if row.facts else {}
+        body = Unreadable(row.body, str(error))
     return DeadLetter(
-        id=facts.get("id", row.id),
+        id=letter_id(row),
         body=body,
         stage_or_actor=row.place,
         reason=row.reason,  # type: ignore[arg-type]
@@ -59,6 +68,19 @@ def read_letter(row: DeadRow) -> DeadLetter:
         at=row.at,
         replays=row.replays,
     )
+
+
+def letter_id(row: DeadRow) -> Any:
+    """The id of a stored dead letter; as text, if this process cannot read it."""
+    try:
+        return decode(decode(row.facts)["id"]) if row.facts else row.id
+    except DecodeError:
+        return row.id
+
+
+def had_come_out(row: DeadRow) -> bool:
+    """Whether a stored dead letter is a value that had come out of its flow."""
+    return bool(row.facts) and "out" in decode(row.facts)
 
 
 def text_of(error: BaseException) -> str:

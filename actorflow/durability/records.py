@@ -7,7 +7,8 @@ import gc
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from actorflow.core.envelope import Envelope, Path
+from actorflow.core.envelope import Envelope, address
+from actorflow.core.letters import Unreadable
 from actorflow.errors import DecodeError
 from actorflow.wire.codec import decode
 from actorflow.wire.frozen import FROZEN, is_frozen
@@ -35,7 +36,7 @@ def without_garbage() -> Iterator[None]:
 def messages_of(
     messages: dict[Key, bytes | None], now: float, ahead: float
 ) -> Iterator[tuple[Envelope, Record, DecodeError | None]]:
-    """Each message of a cut with its record, and why its body cannot be read if it cannot.
+    """Each message of a cut with its record, and why it cannot be read if it cannot.
 
     Args:
         messages: Of the cut; used up on the way, as there may be millions.
@@ -48,6 +49,8 @@ def messages_of(
         bodies = read_bodies([record.body for record in records])
         for (key, _), record, body in zip(chunk, records, bodies, strict=True):
             fault = body if isinstance(body, DecodeError) else None
+            if fault is not None:
+                body = Unreadable(record.body, str(fault))
             envelope = Envelope(body, key) if type(key) is int else Envelope(body, *address(key))
             if type(body) not in FROZEN and (fault is not None or not is_frozen(body)):
                 envelope.packed = record.body
@@ -55,7 +58,11 @@ def messages_of(
             envelope.order = record.order
             envelope.born = envelope.since = now
             if record.more:
-                _add(envelope, record.more, ahead)
+                try:
+                    _add(envelope, record.more, ahead)
+                except DecodeError as error:
+                    envelope.packed = record.body
+                    fault = fault or DecodeError(f"its metadata: {error}")
             yield envelope, record, fault
 
 
@@ -64,20 +71,9 @@ def _add(envelope: Envelope, more: Mapping[str, Any], ahead: float) -> None:
     envelope.priority = more.get("priority", envelope.priority)
     envelope.emitted = more.get("emitted", 0)
     envelope.replays = more.get("replays", 0)
-    if "headers" in more:
-        envelope.headers = decode(more["headers"], max_bytes=None)
     if "until" in more:
         envelope.deadline = more["until"] - ahead
     if "since" in more:
         envelope.since = more["since"] - ahead
-
-
-def address(key: Key) -> tuple[int, Path]:
-    """Root and path of a message from its key."""
-    if isinstance(key, int):
-        return key, None
-    root, *steps = key.split(".")
-    path: Path = None
-    for step in steps:
-        path = (path, int(step))
-    return int(root), path
+    if "headers" in more:
+        envelope.headers = decode(more["headers"], max_bytes=None)

@@ -24,7 +24,14 @@
     │   ├── StrayCancelled                  the handler let a foreign Cancelled escape
     │   ├── WorkerDied                      the worker process ended under the message
     │   └── MessageFailed                   the handler gave it up with ctx.fail()
+    ├── DataError                           the data of a flow is not what was asked for
+    │   ├── MissingKey (KeyError)           a Context has no such key
+    │   ├── MergeConflictError              two branches wrote the same key
+    │   └── SchemaError                     what a stage got or gave does not fit its schema
     ├── StageError                          an item was given up by a stage
+    ├── FutureError                         a future gives no value
+    │   ├── FutureTimeout (TimeoutError)    it was not done in time; the work goes on
+    │   └── FutureCancelled                 it was cancelled, or its run has ended first
     ├── UncleanEnds                         a message that ends the process, again and again
     ├── SupervisionError
     │   ├── RestartsExhausted               more restarts than the budget allows
@@ -43,6 +50,7 @@
     │   └── SourceChanged                   its input is not what it was
     ├── StoredError                         an error of an earlier part, as the store has it
     └── UsageError (RuntimeError)           the right call at the wrong moment
+        ├── SinkChanged                     an output is not what was written before
         ├── InsideTurn                      an outside verb used inside a turn
         ├── TurnEnded                       a `Turn` used after its turn
         └── NotRunningError                 the run or system has ended
@@ -64,6 +72,13 @@ from actorflow.errors.base import (
     UsageError,
     shown,
 )
+from actorflow.errors.data import (
+    DataError,
+    MergeConflictError,
+    MissingKey,
+    Problem,
+    SchemaError,
+)
 from actorflow.errors.messages import (
     ActorStopped,
     AskCycle,
@@ -74,6 +89,9 @@ from actorflow.errors.messages import (
     CircuitOpenError,
     DeadlineExceeded,
     DeliveryError,
+    FutureCancelled,
+    FutureError,
+    FutureTimeout,
     MailboxFull,
     MessageFailed,
     OutboxFull,
@@ -96,6 +114,7 @@ from actorflow.errors.stores import (
     RunInUseError,
     RunNotFoundError,
     SchemaTooNew,
+    SinkChanged,
     SourceChanged,
     StoreCorrupt,
     StoredError,
@@ -117,23 +136,32 @@ __all__ = [
     "CommitFailed",
     "CompilationError",
     "ConfigurationError",
+    "DataError",
     "DeadlineExceeded",
     "DecodeError",
     "DeliveryError",
     "EncodeError",
+    "FutureCancelled",
+    "FutureError",
+    "FutureTimeout",
     "InsideTurn",
     "LeaseLost",
     "MailboxFull",
+    "MergeConflictError",
     "MessageFailed",
     "MissingExtra",
+    "MissingKey",
     "NotRunningError",
     "OutboxFull",
+    "Problem",
     "RestartsExhausted",
     "ResumeError",
     "RunExistsError",
     "RunInUseError",
     "RunNotFoundError",
+    "SchemaError",
     "SchemaTooNew",
+    "SinkChanged",
     "SourceChanged",
     "StageError",
     "StashFull",

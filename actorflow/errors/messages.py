@@ -16,6 +16,9 @@ __all__ = [
     "CircuitOpenError",
     "DeadlineExceeded",
     "DeliveryError",
+    "FutureCancelled",
+    "FutureError",
+    "FutureTimeout",
     "MailboxFull",
     "MessageFailed",
     "OutboxFull",
@@ -239,6 +242,36 @@ class WorkerDied(TurnError):
 
 class MessageFailed(TurnError):
     """The handler gave the message up with `ctx.fail()`; it is not tried again."""
+
+
+class FutureError(ActorFlowError):
+    """A future gives no value.
+
+    Attributes:
+        path: Path of the executor or run.
+        item_id: Id of the call or item.
+    """
+
+    def __init__(self, path: str, item_id: object, detail: str) -> None:
+        super().__init__(f"{path}, item {item_id!r}: {detail}")
+        self.path = path
+        self.item_id = item_id
+
+
+class FutureTimeout(FutureError, TimeoutError):
+    """It was not done in time. The work goes on, and may be asked for again.
+
+    Attributes:
+        seconds: How long the caller waited.
+    """
+
+    def __init__(self, path: str, item_id: object, seconds: float) -> None:
+        super().__init__(path, item_id, f"not done within {seconds:g} s; the work goes on")
+        self.seconds = seconds
+
+
+class FutureCancelled(FutureError):
+    """It was cancelled, or the end of its run came before its own."""
 
 
 class StageError(ActorFlowError):

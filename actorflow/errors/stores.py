@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actorflow.errors.base import ActorFlowError
+from actorflow.errors.base import ActorFlowError, UsageError
 
 __all__ = [
     "CommitFailed",
@@ -14,6 +14,7 @@ __all__ = [
     "RunInUseError",
     "RunNotFoundError",
     "SchemaTooNew",
+    "SinkChanged",
     "SourceChanged",
     "StoreCorrupt",
     "StoreError",
@@ -156,6 +157,20 @@ class SourceChanged(ResumeError):
     def __init__(self, run: str, source: str, detail: str) -> None:
         super().__init__(run, f"its input {source} has changed: {detail}; give another run_id")
         self.source = source
+
+
+class SinkChanged(UsageError):
+    """The output is not what the run has written before; nothing was changed.
+
+    Attributes:
+        sink: Name of the sink, such as that of its file.
+        at: Where the run would go on, in bytes of a file.
+    """
+
+    def __init__(self, sink: str, at: int, detail: str) -> None:
+        super().__init__(f"{sink}: {detail}; give the file that has them, or begin a new run")
+        self.sink = sink
+        self.at = at
 
 
 class StoredError(ActorFlowError):

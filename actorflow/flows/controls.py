@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from actorflow.flows.keeper import Keeper
 from actorflow.flows.ledger import Ledger
 from actorflow.flows.results import ErrorCount, RunStats, WorkerState
 from actorflow.flows.settings import RunSettings
@@ -21,6 +22,7 @@ class Controls:
     plan: Plan
     settings: RunSettings
     stages: dict[str, StageCell]
+    _keeper: Keeper | None
     _kernel: Kernel
     _ledger: Ledger
     _error: BaseException | None
@@ -31,8 +33,12 @@ class Controls:
 
     def stats(self) -> RunStats:
         """The run at this moment, as a frozen copy."""
-        elapsed = self._kernel.now() - self._started
-        return run_stats(self._kernel, self._ledger, self.stages, elapsed, self.settings.total)
+        kernel, total, keeper = self._kernel, self.settings.total, self._keeper
+        if keeper is None:
+            elapsed, timings = kernel.now() - self._started, {}
+        else:
+            elapsed, timings = keeper.elapsed(), keeper.timings
+        return run_stats(kernel, self._ledger, self.stages, elapsed, total, timings)
 
     def errors(self) -> tuple[ErrorCount, ...]:
         """What ended messages, by stage and type; the first 100 kinds."""

@@ -13,12 +13,13 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
-from actorflow.errors import ConfigurationError, MailboxFull
+from actorflow.core.letters import Unreadable
+from actorflow.errors import ConfigurationError, DecodeError, MailboxFull
 from actorflow.flows.ledger import Ledger
 from actorflow.flows.progress import Progress
 from actorflow.flows.settings import RunSettings
@@ -26,7 +27,10 @@ from actorflow.flows.sources import Malformed
 from actorflow.policies.decision import Wait
 from actorflow.runtime.mailbox import Mailbox
 
-__all__ = ["Feeder"]
+__all__ = ["Feeder", "Noted"]
+
+#: Is told of a message.
+Noted: TypeAlias = Callable[[Envelope], None]
 
 #: Entries pulled from a source at a time at the most.
 BLOCK = 256
@@ -45,23 +49,28 @@ class Feeder:
 
     def __init__(self, ledger: Ledger, settings: RunSettings) -> None:
         self._ledger = ledger
-        self._rate = settings.rate
+        self._rate: Any = None if settings.rate is None else settings.rate.gate
         self._deadline = settings.deadline
         self._feedings: dict[_Feeding, trio.CancelScope] = {}
         self._stopped = False
 
-    def cancel(self) -> None:
-        """Stop reading: every `feed` accepts what it has in hand and returns."""
+    def cancel(self) -> bool:
+        """Stop reading: every `feed` accepts what it has in hand and returns.
+
+        Answers whether one was cut short of which nobody keeps how far it has come.
+        """
         if self._stopped:
-            return
+            return False
         self._stopped = True
+        unkept = any(each.accepted is not None for each in self._feedings)
         for feeding, scope in self._feedings.items():
             with contextlib.suppress(ConfigurationError):  # Fewer ids than items: no more items.
                 feeding.accept(len(feeding.in_hand))
             scope.cancel()
+        return unkept
 
     def feed_at_once(
-        self, items: Any, mailbox: Mailbox, priority: int, ids: Any
+        self, items: Any, mailbox: Mailbox, priority: int, ids: Any, noted: Noted | None = None
     ) -> list[Any] | None:
         """Accept a few *items* without waiting for anybody; `None` if that cannot be done.
 
@@ -74,6 +83,7 @@ class Feeder:
         feeding = _Feeding(self._ledger, mailbox, priority, self._deadline, names, accepted)
         if mailbox.overflow != "block" or feeding.room() < len(items):
             return None
+        feeding.noted = noted
         feeding.in_hand.extend(items)
         feeding.accept(len(items))
         return accepted
@@ -85,7 +95,8 @@ class Feeder:
         priority: int,
         ids: Any,
         accepted: list[Any] | None,
-        keep: Callable[[Callable[[], Any]], Any] | None = None,
+        keep: Callable[[Progress], Any] | None = None,
+        noted: Noted | None = None,
     ) -> bool:
         """Feed *source*; answers whether that was to its end, or the run stopped reading.
 
@@ -97,6 +108,7 @@ class Feeder:
             accepted: Gets the id of each item that was accepted, if given.
             keep: Of a durable run: takes what tells how far the source was read, and gives what
                 that told in an earlier part of the run, or `None`.
+            noted: Told of each message right before it is accepted.
 
         Raises:
             ConfigurationError: There are fewer ids than items.
@@ -105,17 +117,20 @@ class Feeder:
         """
         names = None if ids is None else iter(ids)
         feeding = _Feeding(self._ledger, mailbox, priority, self._deadline, names, accepted)
+        feeding.noted = noted
+        progress = None if keep is None else Progress(source, feeding.in_hand)
         with trio.CancelScope() as scope:
             self._feedings[feeding] = scope
             try:
-                if keep is None:
+                if progress is None or keep is None:
                     return await self._feed(source, feeding)
-                progress = Progress(source, feeding.in_hand)
-                if not await progress.resume(keep(progress.dump), self._ledger.run_id):
+                if not await progress.resume(keep(progress), self._ledger.run_id):
                     return True
                 return await self._feed(progress, feeding)
             finally:
                 del self._feedings[feeding]
+                if progress is not None:
+                    progress.close()
                 with trio.move_on_after(CLOSE_SECONDS, shield=True):
                     await source.aclose()
         return False
@@ -184,9 +199,20 @@ class _Feeding:
 
     Attributes:
         in_hand: What has been read and not been accepted yet.
+        noted: Told of each message right before it is accepted, if given.
     """
 
-    __slots__ = ("accepted", "deadline", "in_hand", "ledger", "mailbox", "names", "priority")
+    __slots__ = (
+        "accepted",
+        "deadline",
+        "in_hand",
+        "ledger",
+        "mailbox",
+        "names",
+        "noted",
+        "priority",
+        "put",
+    )
 
     def __init__(
         self,
@@ -199,10 +225,12 @@ class _Feeding:
     ) -> None:
         self.ledger = ledger
         self.mailbox = mailbox
+        self.put = ledger.entrances.get(mailbox.path, mailbox).put
         self.priority = priority
         self.deadline = deadline
         self.names = names
         self.accepted = accepted
+        self.noted: Noted | None = None
         self.in_hand: deque[Any] = deque()
 
     def room(self) -> int:
@@ -238,12 +266,22 @@ class _Feeding:
                 continue
             envelope = Envelope(entry, number)
             envelope.born = now
+            if type(entry) is Unreadable:  # In hand in an earlier part of the run.
+                ledger.fed += 1
+                envelope.packed = entry.packed
+                self.mailbox.accepted += 1
+                self.mailbox.failed += 1
+                fault = DecodeError(entry.why)
+                ledger.give_up(envelope, "unknown_schema", fault, self.mailbox.path)
+                continue
             if self.deadline is not None:
                 envelope.deadline = now + self.deadline
             if self.priority != DEFAULT_PRIORITY:
                 envelope.priority = self.priority
             ledger.fed += 1
-            self.mailbox.put(envelope)
+            if self.noted is not None:
+                self.noted(envelope)
+            self.put(envelope)
             if accepted is not None:
                 accepted.append(number if self.names is None else name)
 

@@ -1,6 +1,6 @@
 """Files and standard streams in blocks, off the event loop and never stuck.
 
-    BlockReader ──► blocks ──► LineSplitter ──► lines ──► a source
+    BlockReader ──► blocks ──► a source
     a sink ──► BlockWriter ──► file, pipe or terminal
 
 A thread that waits for somebody else cannot be cancelled. So a thread only ever
@@ -21,23 +21,21 @@ import select
 import stat
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TextIO, TypeAlias, cast
+from typing import Any, Protocol, TextIO, TypeAlias, cast
 
 import trio
 
 from actorflow.errors import ConfigurationError, UsageError
 from actorflow.flows.cursors import FilePrint
 from actorflow.flows.reopening import continued, emptied
+from actorflow.flows.tails import Tail
 
 __all__ = [
     "STANDARD",
     "BlockReader",
     "BlockWriter",
     "FilePath",
-    "LineSplitter",
-    "Long",
     "file_path",
 ]
 
@@ -51,9 +49,6 @@ BLOCK = 65_536
 
 #: Bytes that a pipe which says it has room takes without waiting (POSIX promises 512).
 PIPE_ROOM: int = getattr(select, "PIPE_BUF", 512)
-
-#: How much of a line that is too long is kept to recognise it by.
-HEAD = 1_024
 
 
 class RawFile(Protocol):
@@ -201,21 +196,26 @@ class BlockWriter(_Blocks):
     Attributes:
         offset: Bytes written: of a file its length, else since it was opened.
         is_file: Whether that is, or was, a regular file under a name.
+        tail: The last of them, if it is.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.offset = 0
         self.is_file = False
+        self.tail = Tail()
         self._at: int | None = None
+        self._mark: Any = None
         self._fresh_inode = False
         self._disk = threading.Lock()  # Guards the next two: sync() comes from other threads.
         self._unsynced: RawFile | None = None
         self._failure: OSError | None = None
 
-    async def open(self, at: int | None = None, *, fresh_inode: bool = False) -> None:
-        """Open the file and empty it, or keep its first *at* bytes."""
-        self._at, self._fresh_inode = at, fresh_inode
+    async def open(
+        self, at: int | None = None, mark: Any = None, *, fresh_inode: bool = False
+    ) -> None:
+        """Open the file and empty it, or keep its first *at* bytes if it is as *mark* says."""
+        self._at, self._mark, self._fresh_inode = at, mark, fresh_inode
         await super().open()
         self.offset = at or 0
 
@@ -260,6 +260,8 @@ class BlockWriter(_Blocks):
     ) -> int:
         written = await trio.to_thread.run_sync(write, file, data, limiter=self._limiter)
         self.offset += written
+        if self.is_file:
+            self.tail.add(data[:written])
         return written
 
     def _write_all(self, file: RawFile, data: memoryview) -> int:
@@ -283,9 +285,12 @@ class BlockWriter(_Blocks):
         return _standard_output()
 
     def _opened_file(self) -> io.FileIO:
-        if self._at is None:
+        if not self._at:  # What is to be kept of it is nothing: it may as well be missing.
+            self.tail = Tail()
             return emptied(self.path, fresh_inode=self._fresh_inode)
-        return continued(self.path, self._at, fresh_inode=self._fresh_inode)
+        file, last = continued(self.path, self._at, self._mark, fresh_inode=self._fresh_inode)
+        self.tail = Tail(last)
+        return file
 
     def _open(self) -> None:
         super()._open()
@@ -315,66 +320,6 @@ class BlockWriter(_Blocks):
         finally:
             if self.path != STANDARD:
                 file.close()
-
-
-class Long:
-    """What is kept of a line that is too long: its *head*; its length is the whole line's."""
-
-    __slots__ = ("head", "size")
-
-    def __init__(self, head: bytes, size: int) -> None:
-        self.head = head
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-
-class LineSplitter:
-    """Blocks in, `lines` out, without their newline.
-
-    Args:
-        max_line: Most bytes of a line; of a longer one only the head is kept.
-    """
-
-    def __init__(self, max_line: int) -> None:
-        self.lines: deque[bytes | Long] = deque()
-        self._max_line = max_line
-        self._partial = bytearray()
-        self._size = 0  # Of the partial line, what was not kept of it included.
-
-    def add(self, block: bytes) -> None:
-        """Take the next block of the input."""
-        first, *others = block.split(b"\n")
-        self._carry(first)
-        if not others:
-            return
-        self._end_line()
-        last = others.pop()
-        if len(block) <= self._max_line:
-            self.lines.extend(others)
-        else:
-            for line in others:
-                self._carry(line)
-                self._end_line()
-        self._carry(last)
-
-    def finish(self) -> None:
-        """The input has ended; what follows its last newline is a line, unless empty."""
-        if self._size:
-            self._end_line()
-
-    def _carry(self, piece: bytes) -> None:
-        self._partial += piece
-        self._size += len(piece)
-        if self._size > self._max_line:
-            del self._partial[HEAD:]
-
-    def _end_line(self) -> None:
-        line = bytes(self._partial)
-        self.lines.append(Long(line, self._size) if self._size > self._max_line else line)
-        self._partial.clear()
-        self._size = 0
 
 
 def file_path(option: str, path: object, stream: str) -> str:

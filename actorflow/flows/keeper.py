@@ -10,6 +10,7 @@ Facts are made anew for each cut and written if they have changed since the one 
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
@@ -19,23 +20,36 @@ from actorflow.core.letters import DeadLetter
 from actorflow.durability.hold import Hold
 from actorflow.durability.letters import read_letter
 from actorflow.durability.records import without_garbage
-from actorflow.durability.store import DeadQuery, Owned, RunStatus
-from actorflow.errors import VersionMismatch
+from actorflow.durability.store import Change, DeadQuery, Owned, RunStatus
+from actorflow.errors import ConfigurationError, StoreError, VersionMismatch
+from actorflow.flows.figures import (
+    POLICY,
+    dump_figures,
+    dump_policies,
+    load_figures,
+    load_policies,
+)
 from actorflow.flows.keeping import KeepingLedger
 from actorflow.flows.ledger import Outlet
+from actorflow.flows.output import Output, wants_sink
+from actorflow.flows.progress import Inputs
 from actorflow.flows.refilling import Place, refill_run
 from actorflow.flows.results import Report
 from actorflow.flows.settings import StoreSettings
-from actorflow.flows.sinks import ResumableSink
 from actorflow.flows.stored import pack_report, read_report
 from actorflow.flows.taps import Tap
+from actorflow.flows.watching import Timing
+from actorflow.flows.wiring import Wiring
 from actorflow.graph.plan import Plan
+from actorflow.policies.chain import Chain
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
 from actorflow.stages.build import StageCell
 from actorflow.wire.snapshot import Cut
 
 __all__ = ["Keeper"]
+
+logger = logging.getLogger("actorflow")
 
 
 class Keeper:
@@ -46,10 +60,13 @@ class Keeper:
         run_id: Of the run.
         settings: The store and how to use it.
         ledger: The run's account.
+        rate: The chain of the flow's own rate limits, or `None`.
         on_failure: Told when nothing will be on disk any more, or the run is another's.
 
     Attributes:
         report: Of a run that had finished before.
+        timings: What the stages measured in its earlier parts.
+        inputs: How far its sources were read.
     """
 
     def __init__(
@@ -58,18 +75,20 @@ class Keeper:
         run_id: str,
         settings: StoreSettings,
         ledger: KeepingLedger,
+        rate: Chain | None,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self.plan = plan
         self.run_id = run_id
         self.ledger = ledger
         self.report: Report | None = None
-        self._offset: int | None = None
-        self._order: dict[str, Any] | None = None
+        self.timings: dict[str, Timing] = {}
+        self.inputs = Inputs()
         self._out: list[Envelope] = []
         self._elapsed = 0.0
         self._forgotten = False
         self._settings = settings
+        self._rate = rate
         self._kernel: Kernel = ledger.kernel
         self._journal: Journal = ledger.journal
         self._stages: Mapping[str, StageCell] = {}
@@ -81,31 +100,47 @@ class Keeper:
             lease=settings.lease,
             tune=settings.tune,
         )
-        self._sources: dict[str, Any] = {}  # Facts of the earlier part, then what gives them.
         self._written: dict[str, Any] = {}
-        self._sink: Any = None
-        self._tap: Any = None
+        self._output: Output | None = None
+        self._tap: Tap | None = None
         self._began = 0.0
 
     # Taking hold ----------------------------------------------------------------------
 
-    async def open(self, stages: Mapping[str, StageCell], outlet: Outlet) -> Report | None:
+    async def open(
+        self, stages: Mapping[str, StageCell], outlet: Outlet, wiring: Wiring
+    ) -> Report | None:
         """Take hold of the run and go on from what it has; a report if it has finished.
 
         Args:
             stages: The run's stages, whose mailboxes are filled.
             outlet: Where values come out.
+            wiring: How the stages are connected.
 
         Raises:
             RunInUseError, RunNotFoundError, RunExistsError, VersionMismatch: It cannot go on.
             StoreError: The store cannot be used, or what it has cannot be read.
         """
-        self._stages, self._outlet = stages, outlet
+        self._stages, self._outlet, self._wiring = stages, outlet, wiring
+        self._began = self._kernel.now()
         try:
             return await self._open()
         except BaseException:
-            await self.hold.close(None, broken=True)
+            await self._back_out()
             raise
+
+    async def _back_out(self) -> None:
+        """It cannot be opened: leave the run as it was found. One that was killed stays so, and
+        is careful the next time; one that was parked is not."""
+        hold, owned = self.hold, getattr(self.hold, "owned", None)
+        if owned is not None and not owned.new and owned.status in ("parked", "failed"):
+            now = self._kernel.ports.wall()
+            change = Change(run=owned.run, epoch=owned.epoch, status=owned.status, at=now)
+            try:
+                await hold.bridge.call(hold.bridge.store.commit, change)
+            except StoreError as error:  # What keeps it from being opened is the one to tell.
+                logger.warning("run %r stays as if it had been killed: %s", owned.run, error)
+        await hold.close(None, broken=True)
 
     async def _open(self) -> Report | None:
         hold, settings = self.hold, self._settings
@@ -123,7 +158,6 @@ class Keeper:
             return self.report
         if not owned.new and owned.version:
             self._check_version(owned)
-        self._began = self._kernel.now()
         checkpointer = hold.keep(
             interval=settings.interval,
             deadline=settings.deadline,
@@ -156,60 +190,72 @@ class Keeper:
         facts = self.hold.facts()
         self._written = dict(facts)
         ledger, run = self.ledger, facts["run"]
+        renamed = self._settings.migrate or {}
         ledger.resume(run, letters)
         self._elapsed = run["elapsed"]
-        self._offset, self._order = facts.get("sink"), facts.get("order")
-        self._sources = {key: fact for key, fact in facts.items() if key.startswith("source/")}
-        for name, figures in run["stages"].items():
-            if name in self._stages:
-                mailbox = self._stages[name].mailbox
-                mailbox.accepted, mailbox.acked, mailbox.failed = figures[:3]
-                mailbox.retried, mailbox.skipped = figures[3:]
-        self._kernel.counters["restarts"] = run["restarts"]
-        down = max(0.0, self._kernel.ports.wall() - state.at)
-        for name, cell in self._stages.items():
-            if f"policy/{name}" in facts:
-                cell.chain.load(facts[f"policy/{name}"], self._kernel.now(), down)
+        self.inputs.resume(facts)
+        kernel, stages = self._kernel, self._stages
+        self.timings = load_figures(run, kernel, stages, self._outlet, renamed)
+        now, down = kernel.now(), max(0.0, kernel.ports.wall() - state.at)
+        load_policies(facts, self._chains(), renamed, now, down)
+        for old in renamed:
+            self._fact(f"{POLICY}{old}", None)
         place = Place(
             run_id=self.run_id,
             url=self._settings.store.url,
             ledger=ledger,
-            boxes={cell.mailbox.path: cell.mailbox for cell in self._stages.values()},
-            outlet=self._outlet.path,
-            renamed={
-                f"/{self._kernel.name}/{old}": f"/{self._kernel.name}/{new}"
-                for old, new in (self._settings.migrate or {}).items()
-            },
+            wiring=self._wiring,
+            boxes={name: cell.mailbox for name, cell in self._stages.items()},
+            renamed=renamed,
         )
         with without_garbage():
             self._out = refill_run(place, state, facts)
+        ledger.unwritten = len(self._out)
 
-    async def open_sink(self, sink: Any, tap: Tap) -> None:
+    async def open_sink(self, sink: Any, tap: Tap | None) -> Any:
         """Open *sink* behind what an earlier part has written, and give *tap*, from which it is
-        written, what that part had not."""
+        written, what that part had not; answers what the run's writer is to write into.
+
+        Raises:
+            SinkChanged: The sink does not have what that part has written.
+            ConfigurationError: There is no sink, and that part had one.
+        """
         try:
-            await self._open_sink(sink, tap)
+            if tap is None:
+                self._go_without_sink()
+            else:
+                await self._open_sink(sink, tap)
         except BaseException:
-            await self.close("parked", None, broken=True)
+            if self.hold.owned.new:
+                await self.close("parked", None, broken=True)
+            else:
+                await self._back_out()
             raise
+        return self._output
+
+    def _go_without_sink(self) -> None:
+        name = wants_sink(self._written) or ("one" if self._out else "")
+        if name:
+            wanted = (
+                f"given, as the run began with {name}, or what comes out would be lost "
+                "(`lambda value: None` drops it)"
+            )
+            raise ConfigurationError("run option sink", None, wanted)
 
     async def _open_sink(self, sink: Any, tap: Tap) -> None:
         tap.whole = True
         self.ledger.outlet = self._outlet
-        if isinstance(sink, ResumableSink) and self._offset is not None:
-            await sink.open(at=self._offset, fresh_inode=self.hold.owned.taken_over)
-        else:
-            await sink.open()
-        if self._order is not None and self.ledger.ordered:
-            tap.resume(self._order)
+        output = Output(sink, self.ledger)
+        await output.open(self._written, fresh_inode=self.hold.owned.taken_over)
+        order = self._written.get("order")
+        if order is not None and self.ledger.ordered:
+            tap.resume(order)
             self._out.sort(key=attrgetter("root"))
-        ended = set(self._order["ended"]) if self._order else ()
+        ended = set(order["ended"]) if order else ()
         for envelope in self._out:
             tap.push(envelope.root, envelope, envelope.root in ended)
         self._out.clear()
-        if isinstance(sink, ResumableSink):
-            self._sink = sink
-        self._tap = tap
+        self._output, self._tap = output, tap
 
     # While it runs --------------------------------------------------------------------
 
@@ -217,55 +263,49 @@ class Keeper:
         """Begin to checkpoint."""
         self.hold.start()
 
+    async def flush(self) -> None:
+        """Take a cut now, and bring it to the disk."""
+        assert self.hold.checkpointer is not None
+        await self.hold.checkpointer.checkpoint()
+
     async def settled(self) -> None:
         """Wait until all that was accepted so far is on disk."""
         await self._journal.settled()
-
-    def source(self, number: int, provide: Callable[[], Any]) -> Any:
-        """Keep what ``provide()`` says of the *number*-th source; answers what it said in an
-        earlier part, or `None`."""
-        key = f"source/{number}"
-        before, self._sources[key] = self._sources.get(key), provide
-        return before
 
     def gather(self) -> None:
         """Make the facts; called right before each cut."""
         ledger, kernel = self.ledger, self._kernel
         ledger.cut_taken(self._journal.number)
-        elapsed = self._elapsed + kernel.now() - self._began
-        stages = {
-            name: [box.accepted, box.acked, box.failed, box.retried, box.skipped]
-            for name, box in ((name, cell.mailbox) for name, cell in self._stages.items())
-        }
-        self._fact(
-            "run",
-            {
-                **ledger.dump(),
-                "stages": stages,
-                "restarts": kernel.counters["restarts"],
-                "elapsed": elapsed,
-            },
-        )
-        for name, cell in self._stages.items():
-            if cell.chain.gate is not None:
-                self._fact(f"policy/{name}", cell.chain.dump(kernel.now()))
-        for key, provide in self._sources.items():
-            if callable(provide):
-                self._fact(key, provide())
-        if self._sink is not None:
-            self._fact("sink", self._sink.position())
-        if self._tap is not None and ledger.ordered:
-            self._fact("order", self._tap.dump())
+        figures = dump_figures(kernel, self._stages, self._outlet, self.timings)
+        self._fact("run", {**ledger.dump(), **figures, "elapsed": self.elapsed()})
+        facts = dump_policies(self._chains(), kernel.now()) | self.inputs.facts()
+        if self._output is not None:
+            facts |= self._output.facts()
+        for key, fact in facts.items():
+            self._fact(key, fact)
+        # Without an order it would stand still, and a later part would wait at that place.
+        kept = self._tap is not None and ledger.ordered
+        self._fact("order", self._tap.dump() if kept and self._tap is not None else None)
+
+    def _chains(self) -> dict[str | None, Chain]:
+        """The policies of each stage, and under `None` those of the flow itself."""
+        chains: dict[str | None, Chain] = {name: cell.chain for name, cell in self._stages.items()}
+        return chains if self._rate is None else {**chains, None: self._rate}
 
     def _fact(self, key: str, value: Any) -> None:
+        """The fact *key* is *value* now; `None`: there is none."""
         if self._written.get(key) != value:
             self._written[key] = value
             self._journal.mark(key, lambda: value)
 
+    def elapsed(self) -> float:
+        """Seconds that the run has been open, in all its parts up to their last cuts."""
+        return self._elapsed + self._kernel.now() - self._began
+
     def _sync(self) -> None:
         """In the store's thread, before a commit: what the cut says is written is on disk."""
-        if self._sink is not None:
-            self._sink.sync()
+        if self._output is not None:
+            self._output.sync()
 
     # Letting go -----------------------------------------------------------------------
 
@@ -273,10 +313,16 @@ class Keeper:
         """The run was cancelled: it stays as its last cut has it."""
         self._forgotten = True
 
+    def complete(self) -> bool:
+        """Whether nothing is left to do: nothing to read, nothing held, nothing to write."""
+        return not (self.ledger.held or self.ledger.unwritten or self.inputs.left())
+
     async def close(self, status: RunStatus, report: Report | None, *, broken: bool) -> None:
         """Take the last cut, with *status*, and let go of the run.
 
         Args:
+            status: How it ends.
+            report: Of the run.
             broken: An error is on its way to the caller, which nothing here may replace.
 
         Raises:

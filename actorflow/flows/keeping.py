@@ -1,7 +1,8 @@
 """The account of a durable run: what becomes of its items is told to the journal too.
 
     messages    from the mailboxes; what has come out, until the sink has written it
-    facts       item/<root> of an item in pieces, name/<root> of one with an id of its own
+    facts       item/<root> of an item in pieces, name/<root> of one with an id of its own,
+                batch/<id> of a batch in pieces, group/<id> of branches of which one died
     rows        results, where they are stored, and dead letters
 
 It also keeps the run from getting too far ahead of a slow disk.
@@ -9,13 +10,14 @@ It also keeps the run from getting too far ahead of a slow disk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from actorflow.core.envelope import Envelope
+from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.letters import DeadLetter, Reason
 from actorflow.durability.checkpointer import Rows
 from actorflow.durability.letters import dead_row
-from actorflow.flows.ledger import Item, Ledger
+from actorflow.flows.ledger import OUTLET, Ledger
 from actorflow.flows.results import ItemResult
 from actorflow.flows.settings import RunSettings
 from actorflow.flows.stored import stored_result
@@ -23,6 +25,7 @@ from actorflow.graph.plan import Plan
 from actorflow.runtime.bodies import pack_body
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
+from actorflow.stages.items import Bundle, Group, Item
 from actorflow.wire.codec import encode
 
 __all__ = ["KeepingLedger", "ledger_for"]
@@ -43,6 +46,7 @@ class KeepingLedger(Ledger):
     Attributes:
         rows: Where rows for the next commit go.
         outlet: Where values wait until the sink has written them; `None` if nothing writes.
+        unwritten: How many do.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class KeepingLedger(Ledger):
         self.ahead = AHEAD
         self.rows = Rows()
         self.outlet: Any = None
+        self.unwritten = 0
         self._keeps_results = keeps_results
         self._covered = 0  # Items fed when the last commit was taken,
         self._taken: dict[int, int] = {}  # and at cuts that are on their way.
@@ -84,17 +89,24 @@ class KeepingLedger(Ledger):
 
     def _output(self, envelope: Envelope) -> None:
         if self._keeps_results or self.outlet is not None:
-            error = pack_body(envelope, self.kernel, self.last)
+            error = pack_body(envelope, self.kernel, self.leaving)
             if error is not None:
-                self.give_up(envelope, "failed", error, self.last)
+                self.give_up(envelope, "failed", error, self.leaving)
                 return
         if self._keeps_results:
-            self._keep(self._result(envelope, "done", None, self.last))
+            self._keep(self._result(envelope, "done", None, self.leaving))
         super().output(envelope)
         if self.outlet is None:
             self.journal.drop(envelope)
         else:
+            self.unwritten += 1
             self.journal.touch(envelope, self.outlet)
+
+    def written(self, envelopes: Sequence[Envelope]) -> None:
+        """The sink has the values of *envelopes*."""
+        self.unwritten -= len(envelopes)
+        for envelope in envelopes:
+            self.journal.drop(envelope)
 
     def _acknowledge(self, envelope: Envelope) -> None:
         if self._keeps_results and envelope.item is None:
@@ -107,6 +119,14 @@ class KeepingLedger(Ledger):
     ) -> None:
         super()._give_up(envelope, reason, error, where)
         self.journal.drop(envelope)
+
+    def lose(self, envelope: Envelope, error: BaseException) -> None:
+        """A value that had come out cannot be read, so it is not written: its item stays done,
+        and the value is a dead letter."""
+        letter = super()._letter(envelope, "unknown_schema", error, OUTLET)
+        self.rows.dead.append(dead_row(letter, envelope, out=True))
+        self.journal.drop(envelope)
+        self._tell_of(letter)
 
     def _letter(
         self, envelope: Envelope, reason: Reason, error: BaseException | None, stage: str
@@ -125,14 +145,29 @@ class KeepingLedger(Ledger):
     def fork(self, envelope: Envelope, more: int) -> None:
         """*more* pieces of the item are about to exist."""
         super().fork(envelope, more)
-        self._mark(envelope.root, envelope.item)
+        if type(envelope.item) is Item:
+            self._mark(envelope.root, envelope.item)
 
     def _piece_gone(self, item: Item, envelope: Envelope) -> None:
-        if item.pieces > 1:
-            self._mark(envelope.root, item)
-        else:
-            self.journal.mark(f"item/{envelope.root}", None)
+        if type(item) is Item:
+            if item.pieces > 1:
+                self._mark(envelope.root, item)
+            else:
+                self.journal.mark(f"item/{envelope.root}", None)
+        elif type(item) is Bundle:
+            gone = item.pieces == 1
+            key = f"batch/{message_id(item.members[0])}"
+            self.journal.mark(key, None if gone else lambda: [item.out, item.dead])
         super()._piece_gone(item, envelope)
+
+    def _fail(self, group: Group, letter: DeadLetter) -> None:
+        self.journal.mark(f"group/{message_id(group.origin)}", _yes)
+        super()._fail(group, letter)
+
+    def group_gone(self, group: Group) -> None:
+        """Nothing is left of *group*, of which a branch died."""
+        self.journal.mark(f"group/{message_id(group.origin)}", None)
+        super().group_gone(group)
 
     def _mark(self, root: int, item: Item) -> None:
         self.journal.mark(f"item/{root}", lambda: [item.out, item.dead])
@@ -147,6 +182,10 @@ class KeepingLedger(Ledger):
         if number in self.ids:
             self.journal.mark(f"name/{number}", None)
         super()._item_ended(number)
+
+
+def _yes() -> bool:
+    return True
 
 
 def ledger_for(kernel: Kernel, plan: Plan, settings: RunSettings, run_id: str) -> Ledger:

@@ -4,8 +4,8 @@
 
 An item that never split is its envelope. One that did has an `Item`, which counts
 the pieces: it is held while any of them is, ends dead if one died, else done if one
-came out, else skipped. Every departure of a message is told here once, by the
-commit, and from here it goes to whoever takes results.
+came out, else skipped (`pieces` knows how they nest). Every departure of a message is
+told here once, by the commit, and from here it goes to whoever takes results.
 """
 
 from __future__ import annotations
@@ -19,29 +19,24 @@ import trio
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.letters import DeadLetter, Reason, render_traceback
 from actorflow.errors import ConfigurationError, StageError, TooManyFailures, shown
+from actorflow.flows.pieces import Pieces
 from actorflow.flows.results import ErrorCount, ItemResult
 from actorflow.flows.taps import NO_RESULT, Tap
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ref import ActorRef
+from actorflow.stages.items import Bundle
 
-__all__ = ["Ledger", "Outlet", "wake_at"]
+__all__ = ["OUTLET", "Ledger", "Outlet", "wake_at"]
+
+#: Last part of the path of the way out.
+OUTLET = "results"
 
 #: Different errors that are counted by stage and type; others are counted together.
 ERRORS_KEPT = 100
 
 
-class Item:
-    """One fed item that has split into pieces."""
-
-    __slots__ = ("dead", "out", "pieces")
-
-    def __init__(self) -> None:
-        self.pieces = 1
-        self.dead = self.out = False
-
-
-class Ledger:
+class Ledger(Pieces):
     """The account of one run.
 
     Args:
@@ -51,7 +46,7 @@ class Ledger:
         max_dead: Most dead letters; one more fails the run.
         ordered: Whether results leave in the order of feeding.
         deps: What handlers find as ``ctx.deps``.
-        last: Name of the stage whose values come out.
+        last: Name of the stage whose values come out, of the first if there are several.
         run_id: Id of the run.
 
     Attributes:
@@ -74,7 +69,7 @@ class Ledger:
         run_id: str = "",
     ) -> None:
         self.kernel = kernel
-        self.last = last
+        self.last = self.leaving = last
         self.run_id = run_id
         self.window = window
         self.concurrency = window if concurrency is None else min(concurrency, window)
@@ -91,6 +86,10 @@ class Ledger:
         self.on_halt: Callable[[BaseException], None] | None = None
         self.hooks: dict[str | None, Any] = {}
         self.closed = False
+        self.batchers: tuple[Any, ...] = ()  # What waits for a batch to be full.
+        self.entrances: Mapping[str, Any] = {}  # What stands before a mailbox, by its path.
+        self.busy: Callable[[], bool] = bool  # Whether anything else in the run can move.
+        self._looking = False
         self._errors: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}
         self._feeders = trio.lowlevel.ParkingLot()
@@ -113,6 +112,7 @@ class Ledger:
         """Wait until another item may be fed."""
         while self.room() <= 0 and not self.closed:
             self._parked += 1
+            self.look_for_quiet()
             try:
                 await self._feeders.park()
             finally:
@@ -128,6 +128,20 @@ class Ledger:
         self.closed = True
         self._feeders.unpark_all()
         self._maybe_idle()
+        self.look_for_quiet()
+
+    def look_for_quiet(self) -> None:
+        """Perhaps nothing can move any more but batches that are not full: then they go."""
+        if self.batchers and not self._looking and (self.closed or self._parked):
+            self._looking = True
+            self.kernel.heap.at(self.kernel.now(), self._look)
+
+    def _look(self, _: Any) -> None:
+        self._looking = False
+        if (self.closed or self._parked) and not self.busy():
+            waiting = next((each for each in self.batchers if len(each)), None)
+            if waiting is not None:
+                waiting.flush()
 
     def _maybe_idle(self) -> None:
         if self.closed and not self.held and self.on_idle is not None:
@@ -182,16 +196,20 @@ class Ledger:
         self, envelope: Envelope, reason: Reason, error: BaseException | None, where: str
     ) -> None:
         stage = where.rpartition("/")[2]
+        item = envelope.item
+        if type(item) is Bundle and item.path == where and item.pieces == 1:
+            for member in item.each(envelope):  # A batch that was given up as a whole.
+                self._give_up(member, reason, error, where)
+            return
         letter = self._letter(envelope, reason, error, stage)
-        first = envelope.item is None or not envelope.item.dead
-        if first and self.taps:
-            self._publish(envelope, "failed", envelope.item is None, letter)
-        if envelope.item is None:
+        if item is None:
+            if self.taps:
+                self._publish(envelope, "failed", True, letter)
             self.dead += 1
             self._item_ended(envelope.root)
         else:
-            envelope.item.dead = True
-            self._piece_gone(envelope.item, envelope)
+            self._die(envelope, letter)
+            self._piece_gone(item, envelope)
         self._tell_of(letter)
 
     def _tell_of(self, letter: DeadLetter) -> None:
@@ -214,12 +232,6 @@ class Ledger:
         if self.on_halt is not None:
             self.on_halt(error)
 
-    def fork(self, envelope: Envelope, more: int) -> None:
-        """*more* pieces of the item are about to exist."""
-        if envelope.item is None:
-            envelope.item = Item()
-        envelope.item.pieces += more
-
     def divert(self, envelope: Envelope, to: Any) -> None:
         """The message goes to a stage of this run; or to an actor, and its item is skipped."""
         name = to if isinstance(to, str) else getattr(to, "name", "")
@@ -232,7 +244,7 @@ class Ledger:
         elif cell is None:
             envelope.attempt = envelope.emitted = 0
             envelope.packed = None
-            mailbox.put(envelope)
+            self.entrances.get(mailbox.path, mailbox).put(envelope)
         else:
             cell.kernel.held += 1
             mailbox.put(Envelope(envelope.body, next(cell.kernel.ids)))
@@ -251,20 +263,6 @@ class Ledger:
         """Give item *number* an id of the caller's."""
         self.ids[number] = name
 
-    def _piece_gone(self, item: Item, envelope: Envelope) -> None:
-        item.pieces -= 1
-        if item.pieces:
-            return
-        if item.dead:
-            self.dead += 1
-        elif item.out:
-            self.done += 1
-        else:
-            self.skipped += 1
-        if self.taps:
-            self._publish(envelope, "ended" if item.dead or item.out else "skipped", True)
-        self._item_ended(envelope.root)
-
     def _item_ended(self, number: int) -> None:
         if self.ids:
             self.ids.pop(number, None)
@@ -272,6 +270,8 @@ class Ledger:
             self.look_for_feeders()
         if self.closed:
             self._maybe_idle()
+        if self.batchers:
+            self.look_for_quiet()
 
     # Results and failures -------------------------------------------------------------
 
@@ -285,7 +285,8 @@ class Ledger:
                 if status == "done":
                     result = envelope if tap.whole else envelope.body
             elif status != "ended":
-                result = self._result(envelope, status, letter, tap.stage)
+                stage = self.leaving if status == "done" else tap.stage
+                result = self._result(envelope, status, letter, stage)
             tap.push(envelope.root, result, ended)
 
     def _result(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -21,15 +22,18 @@ import trio
 from actorflow import options
 from actorflow.errors import ConfigurationError, DecodeError, SourceChanged, UsageError
 from actorflow.flows.cursors import FilePrint, own_cursor
-from actorflow.flows.files import STANDARD, BlockReader, FilePath, LineSplitter, Long, file_path
+from actorflow.flows.files import STANDARD, BlockReader, FilePath, file_path
 from actorflow.flows.pulling import Malformed, Slice, refuse_closed
 
-__all__ = ["MAX_LINE", "LineSource"]
+__all__ = ["MAX_LINE", "LineSource", "LineSplitter", "Long"]
 
 T = TypeVar("T")
 
 #: Longest line read by default: far above any sane record, far below what hurts.
 MAX_LINE = 16 * 1024 * 1024
+
+#: How much of a line that is too long is kept to recognise it by.
+HEAD = 1_024
 
 #: What a cursor into lines says it is one of.
 KIND = "file"
@@ -224,6 +228,66 @@ class LineSource(trio.abc.AsyncResource, Generic[T]):
 
     def _value(self, text: str) -> T:
         raise NotImplementedError
+
+
+class Long:
+    """What is kept of a line that is too long: its *head*; its length is the whole line's."""
+
+    __slots__ = ("head", "size")
+
+    def __init__(self, head: bytes, size: int) -> None:
+        self.head = head
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+
+class LineSplitter:
+    """Blocks in, `lines` out, without their newline.
+
+    Args:
+        max_line: Most bytes of a line; of a longer one only the head is kept.
+    """
+
+    def __init__(self, max_line: int) -> None:
+        self.lines: deque[bytes | Long] = deque()
+        self._max_line = max_line
+        self._partial = bytearray()
+        self._size = 0  # Of the partial line, what was not kept of it included.
+
+    def add(self, block: bytes) -> None:
+        """Take the next block of the input."""
+        first, *others = block.split(b"\n")
+        self._carry(first)
+        if not others:
+            return
+        self._end_line()
+        last = others.pop()
+        if len(block) <= self._max_line:
+            self.lines.extend(others)
+        else:
+            for line in others:
+                self._carry(line)
+                self._end_line()
+        self._carry(last)
+
+    def finish(self) -> None:
+        """The input has ended; what follows its last newline is a line, unless empty."""
+        if self._size:
+            self._end_line()
+
+    def _carry(self, piece: bytes) -> None:
+        self._partial += piece
+        self._size += len(piece)
+        if self._size > self._max_line:
+            del self._partial[HEAD:]
+
+    def _end_line(self) -> None:
+        line = bytes(self._partial)
+        self.lines.append(Long(line, self._size) if self._size > self._max_line else line)
+        self._partial.clear()
+        self._size = 0
 
 
 def _line_encoding(option: str, encoding: object) -> str:

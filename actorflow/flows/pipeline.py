@@ -1,39 +1,17 @@
-"""`Pipeline`: stages in a row, as a value with verbs.
+"""`Pipeline`: nodes in a row, as a flow.
 
-flow = Pipeline([fetch, parse, save], name="crawl")
-
-value  = await flow.invoke(url)              one item, its value
-values = await flow.map(urls)                all values, in the order of the input
-report = await flow.run(urls, sink=...)      counts; values go to the sink
-async with flow.stream(urls) as results: ... as they come
-async with flow.open() as run: ...           live
+flow = Pipeline([fetch, Parallel([spell, price]), save], name="shop")
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar
 
-import trio
-
-from actorflow import options
 from actorflow.core.letters import DeadLetter
-from actorflow.errors import StageError, shown
-from actorflow.flows.results import ItemResult, Report
-from actorflow.flows.run import Run
-from actorflow.flows.settings import RUN_OPTIONS, run_settings
-from actorflow.flows.sources import Source, as_source
-from actorflow.flows.taps import ResultStream
-from actorflow.graph import render
+from actorflow.flows.flow import Flow
 from actorflow.graph.pipeline import Node, compile_pipeline
-from actorflow.graph.plan import Plan
-from actorflow.graph.rules import failure_hook
 from actorflow.graph.stage import stage
-from actorflow.options import known_names
-from actorflow.policies.kinds import check_policies
-from actorflow.stages.build import chain_of
-from actorflow.stages.remote import check_remote
 
 __all__ = ["Pipeline"]
 
@@ -41,7 +19,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class Pipeline(Generic[In, Out]):
+class Pipeline(Flow[In, Out]):
     """Stages in a row; a value that can be run any number of times, also at once.
 
     Args:
@@ -67,11 +45,10 @@ class Pipeline(Generic[In, Out]):
         observers: Iterable[Any] = (),
         on_failure: Callable[[DeadLetter], object] | Literal["halt"] | None = None,
     ) -> None:
-        self.plan: Plan = compile_pipeline(nodes, name=name)
-        self.policies = check_policies(f"flow {self.plan.name!r}", policies)
-        self.observers = tuple(observers)
-        option = f"flow {self.plan.name!r}.on_failure"
-        self.on_failure: Any = options.optional(failure_hook, option, on_failure)
+        self.plan = compile_pipeline(nodes, name=name)
+        super().__init__(
+            self.plan.name, policies=policies, observers=observers, on_failure=on_failure
+        )
 
     @classmethod
     def of(
@@ -80,224 +57,5 @@ class Pipeline(Generic[In, Out]):
         """A pipeline of plain functions, each with *workers* workers."""
         return cls([stage(each, workers=workers) for each in functions], name=name)
 
-    @property
-    def name(self) -> str:
-        """Name of the flow."""
-        return self.plan.name
-
-    @property
-    def version(self) -> str:
-        """Fingerprint of names, order and all that decides what a stored message means."""
-        return self.plan.version
-
-    # Running --------------------------------------------------------------------------
-
-    def open(self, **run_options: Any) -> Run[In, Out]:
-        """A live run, as an async context manager.
-
-        Args:
-            **run_options: ``sink``, ``run_id``, ``ordered=False``, ``window=1024`` (items
-                between the oldest unfinished or untaken one and the newest),
-                ``concurrency=None`` (items inside), ``progress=None``, ``observers=()``,
-                ``max_dead=10_000``, ``on_failure=None``, ``deps=None``, ``seed=None``,
-                ``total=None``, ``system=None`` (the `ActorSystem` to live in); ``store=None``
-                (a URL such as ``sqlite:///run.db``), and with it ``resume="auto"``,
-                ``results="discard"``, ``interval=None``, ``store_deadline=60.0``,
-                ``on_store_failure="hold"``, ``migrate=None``, ``lease=30.0``, ``tune=True``.
-
-        Raises:
-            ConfigurationError: An option is unknown or out of range.
-        """
-        observers = (*self.observers, *run_options.pop("observers", ()))
-        _known(run_options)
-        given = {"on_failure": self.on_failure, **run_options}
-        settings = run_settings(self.name, self.policies, observers=observers, **given)
-        return Run(self.plan, settings)
-
-    async def run(
-        self,
-        source: Source[In] | Iterable[In] | AsyncIterable[In],
-        **run_options: Any,
-    ) -> Report:
-        """Run all of *source* through the flow; values go to ``sink=`` or are dropped.
-
-        Raises:
-            ActorFlowError: Why the run could not go on.
-            Exception: What the source or the sink raised.
-        """
-        given = as_source(source)
-        async with self.open(**_counted(given, run_options)) as run:
-            if run.report is None:
-                await run.feed_from(given)
-            return await run.finish()
-
-    def run_sync(
-        self, source: Source[In] | Iterable[In] | AsyncIterable[In], **run_options: Any
-    ) -> Report:
-        """`run`, for code outside trio."""
-
-        async def main() -> Report:
-            return await self.run(source, **run_options)
-
-        return trio.run(main)
-
-    @asynccontextmanager
-    async def stream(
-        self, source: Source[In] | Iterable[In] | AsyncIterable[In], **run_options: Any
-    ) -> AsyncIterator[ResultStream]:
-        """Results as they come: one per output, one per failed or skipped item.
-
-        The input is read as results are taken. Leaving early cancels the rest.
-        """
-        given = as_source(source)
-        async with self.open(**_counted(given, run_options)) as run:
-            results = run.results()
-            run.start_feeding(given)
-            yield results
-            if run.over.is_set() and not run.failed:
-                await run.finish()
-            else:
-                run.cancel()
-
-    async def map(
-        self,
-        items: Iterable[In] | AsyncIterable[In],
-        *,
-        return_exceptions: bool = False,
-        **run_options: Any,
-    ) -> list[Any]:
-        """All values in the order of the input: the only call that keeps all of them.
-
-        There is one entry per item: its value; a list, if a stage of the flow is a generator or
-        the item gave several; or `None` for a skipped one.
-
-        Raises:
-            ExceptionGroup: Of `StageError`s, unless *return_exceptions* puts them in place.
-        """
-        many = any("generator" in each.kind for each in self.plan.stages)
-        found: dict[int, list[ItemResult[Any]]] = {}
-        count = 0
-        async with self.stream(items, **run_options) as results:
-            async for result in results:
-                found.setdefault(result.number, []).append(result)
-                count = max(count, result.number + 1)
-        values: list[Any] = []
-        failures: list[Exception] = []
-        for number in range(count):
-            own = found.get(number, [])
-            failed = next((each for each in own if each.status == "failed"), None)
-            if failed is not None:
-                error = _stage_error(failed)
-                failures.append(error)
-                values.append(error)
-                continue
-            outputs = [each.value for each in own if each.ok]
-            if many or len(outputs) > 1:
-                values.append(outputs)
-            else:
-                values.append(outputs[0] if outputs else None)
-        if failures and not return_exceptions:
-            raise ExceptionGroup(f"flow {self.name!r}: {len(failures)} items failed", failures)
-        return values
-
-    async def invoke(self, value: In, *, deps: Any = None) -> Any:
-        """Run one item and return its value.
-
-        Raises:
-            StageError: It failed, or gave no value or several; the handler's own error is
-                the cause.
-        """
-        values = await self.invoke_all(value, deps=deps)
-        if len(values) == 1:
-            return values[0]
-        last = self.plan.exits[0]
-        detail = (
-            f"gave {len(values)} values; use invoke_all()" if values else "gave no value (skipped)"
-        )
-        raise StageError(last, 0, 1, detail)
-
-    async def invoke_all(self, value: In, *, deps: Any = None) -> list[Any]:
-        """Run one item and return all its values.
-
-        Raises:
-            StageError: It failed; the handler's own error is the cause.
-        """
-        values = []
-        async with self.stream([value], deps=deps) as results:
-            async for result in results:
-                if result.status == "failed":
-                    raise _stage_error(result)
-                if result.ok:
-                    values.append(result.value)
-        return values
-
-    async def run_step(self, name: str, value: Any) -> Any:
-        """Run one stage alone on *value*, with its policies.
-
-        Raises:
-            CompilationError: No stage has that name.
-            StageError: It failed.
-        """
-        alone = Pipeline[Any, Any](
-            [self.plan.stage(name)],
-            name=self.name,
-            policies=self.policies,
-            observers=self.observers,
-            on_failure=self.on_failure,
-        )
-        return await alone.invoke(value)
-
-    # Looking --------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Do all that a run does before its first item, and start nothing.
-
-        What can be seen at once was checked when the flow was made; here come the policies
-        of flow and stages together, and whether worker processes can be had and will find
-        their handlers.
-
-        Raises:
-            ActorFlowError: The flow cannot work: `CompilationError`, `ConfigurationError`,
-                `MissingExtra`.
-        """
-        settings = run_settings(self.name, self.policies)
-        shared: dict[str, Any] = {}
-        for each in self.plan.stages:
-            chain_of(each, settings.stage_defaults, shared)
-            if each.runs_in == "process":
-                check_remote(each)
-
-    def explain(self) -> str:
-        """The stages and their options as a table."""
-        return self.plan.explain()
-
-    def to_text(self) -> str:
-        """The flow as a drawing in characters."""
-        return render.to_text(self.plan)
-
-    def to_mermaid(self) -> str:
-        """The flow as a Mermaid drawing."""
-        return render.to_mermaid(self.plan)
-
-    def to_dot(self) -> str:
-        """The flow as a Graphviz drawing."""
-        return render.to_dot(self.plan)
-
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r}: {' -> '.join(each.name for each in self.plan.stages)}>"
-
-
-def _stage_error(result: ItemResult[Any]) -> StageError:
-    detail = "given up" if result.error is None else shown(result.error)
-    error = StageError(result.stage, result.id, result.attempts, detail)
-    error.__cause__ = result.error
-    return error
-
-
-def _counted(source: Source[Any], run_options: dict[str, Any]) -> dict[str, Any]:
-    """*run_options*, with the number of items if only the source knows it."""
-    return {"total": getattr(source, "total", None), **run_options}
-
-
-def _known(given: dict[str, Any]) -> None:
-    known_names("run", given, RUN_OPTIONS)

@@ -1,19 +1,28 @@
 """How far a durable run has read a source, so that its next part reads on from there.
 
-What was pulled and not yet accepted is kept too: the cursor stands behind it.
+What was pulled and not yet accepted is kept too: the cursor stands behind it. It is kept as
+bytes, so that an entry that the next part cannot read keeps no other from being read.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from actorflow.core.letters import Unreadable
 from actorflow.errors import ConfigurationError, DecodeError, shown
 from actorflow.flows.sources import Malformed
-from actorflow.wire.codec import encode
+from actorflow.wire.codec import decode, encode
 
-__all__ = ["Progress"]
+__all__ = ["Inputs", "Progress"]
+
+logger = logging.getLogger("actorflow")
+
+#: What the fact about a source begins with; its number follows.
+SOURCE = "source/"
 
 
 class Progress:
@@ -25,10 +34,13 @@ class Progress:
     """
 
     def __init__(self, source: Any, in_hand: deque[Any]) -> None:
+        self.name = str(source.name)
         self._source = source
         self._in_hand = in_hand
+        self._before: Any = None  # What an earlier part said, until the source is there too.
         self._ended = False
         self._replayable = bool(getattr(source, "replayable", False))
+        self._closed: tuple[Any, int | None] | None = None  # Its cursor, and what was left.
 
     async def resume(self, state: Any, run_id: str) -> bool:
         """Go on from what `dump` gave in an earlier part; `False` if there is nothing to read.
@@ -38,16 +50,16 @@ class Progress:
         """
         if state is None:
             return True
+        self._before = state
         self._in_hand.extend(map(_read, state["in_hand"]))
-        self._ended = state["ended"]
-        if self._ended and not self._in_hand:
-            return False
-        if not self._ended and state["cursor"] is not None:
+        if not state["ended"] and state["cursor"] is not None:
             if not self._replayable:
                 wanted = "one that can be read from a place, as the one the run began with"
                 raise ConfigurationError("source", self._source, wanted)
             await self._source.seek(state["cursor"], run_id)
-        return True
+        self._ended = state["ended"]
+        self._before = None
+        return bool(self._in_hand) or not self._ended
 
     async def pull(self, most: int) -> Sequence[Any]:
         """As the source."""
@@ -57,26 +69,95 @@ class Progress:
 
     def dump(self) -> dict[str, Any]:
         """How far it was read, as plain values."""
-        cursor = self._source.cursor() if self._replayable and not self._ended else None
+        read = self._before or {"cursor": self._cursor(), "ended": self._ended}
         return {
-            "cursor": cursor,
-            "ended": self._ended,
-            "in_hand": [_write(entry, self._source.name) for entry in self._in_hand],
+            "name": self.name,
+            "cursor": read["cursor"],
+            "ended": read["ended"],
+            "in_hand": [_write(entry, self.name) for entry in self._in_hand],
         }
+
+    def left(self) -> bool:
+        """Whether something of it has not been fed, as far as can be told without reading on."""
+        if self._in_hand:
+            return True
+        if self._before is not None:
+            return not self._before["ended"]
+        return not self._ended and self._rest() != 0
+
+    def close(self) -> None:
+        """The source is about to be closed: it is not asked any more."""
+        self._closed = self._cursor(), self._rest()
+
+    def _cursor(self) -> Any:
+        if self._closed is not None:
+            return self._closed[0]
+        return self._source.cursor() if self._replayable and not self._ended else None
+
+    def _rest(self) -> int | None:
+        """How much is left, if the source knows it."""
+        rest: int | None = getattr(self._source, "left", None)
+        return rest if self._closed is None else self._closed[1]
+
+
+class Inputs:
+    """All sources of one run: those that it reads, and those of which an earlier part has."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, dict[str, Any]] = {}
+        self._own: dict[int, Progress] = {}
+
+    def resume(self, facts: Mapping[str, Any]) -> None:
+        """Know what an earlier part has read, from its *facts*."""
+        for key, fact in facts.items():
+            if key.startswith(SOURCE):
+                self._before[int(key.removeprefix(SOURCE))] = fact
+
+    def add(self, progress: Progress) -> Any:
+        """One more source that is read; answers how far an earlier part has read it, or `None`.
+
+        Sources are told apart by their names; those of one name, and those whose name is new, by
+        the order in which they come.
+        """
+        name, known = progress.name, self._before
+        same = [number for number, each in known.items() if each.get("name") == name]
+        number = min(same or known, default=None)
+        if number is None:
+            number = next(each for each in itertools.count() if each not in self._own)
+        before = known.pop(number, None)
+        self._own[number] = progress
+        if before is not None and before["ended"] and before.get("name", name) != name:
+            text = "source %s is taken for %s, which the run has read to its end: it is not read"
+            logger.warning(text, name, before["name"])
+        return before
+
+    def facts(self) -> dict[str, Any]:
+        """How far those that are read were."""
+        return {f"{SOURCE}{number}": each.dump() for number, each in self._own.items()}
+
+    def left(self) -> bool:
+        """Whether something was not fed, also of what this part was not given."""
+        return any(each.left() for each in self._own.values()) or any(
+            not each["ended"] or each["in_hand"] for each in self._before.values()
+        )
 
 
 def _write(entry: Any, name: str) -> list[Any]:
     if type(entry) is Malformed:
         return ["malformed", entry.place, entry.text, str(entry.error)]
+    if type(entry) is Unreadable:
+        return ["item", entry.packed]
     try:
-        encode(entry)
+        return ["item", encode(entry)]
     except Exception as error:  # It becomes a dead letter, in this part of the run or the next.
         return ["malformed", name, shown(entry), str(error)]
-    return ["item", entry]
 
 
 def _read(written: list[Any]) -> Any:
     if written[0] == "item":
-        return written[1]
-    _, place, text, error = written
-    return Malformed(place, text, DecodeError(error, place))
+        try:
+            return decode(written[1], max_bytes=None)
+        except DecodeError as error:
+            return Unreadable(written[1], str(error))
+    _, place, text, why = written
+    return Malformed(place, text, DecodeError(why, place))

@@ -3,6 +3,7 @@
     nothing to keep ────────────────► emptied ────► ""
     the first `at` bytes count ─────► continued ──► those bytes, in the same file
     and its writer may wake up ─────► fresh inode ► those bytes, in a new file of that name
+    but they are others ────────────► left alone ─► `SinkChanged`
 
 A process that was stopped rather than killed still has the file open, and would write
 into it once it wakes. So its file loses the name: the bytes that count are copied, and
@@ -20,8 +21,10 @@ import os
 import stat
 import tempfile
 from io import FileIO
+from typing import Any
 
-from actorflow.errors import UsageError
+from actorflow.errors import SinkChanged, UsageError
+from actorflow.flows.tails import last_bytes, other_than
 
 __all__ = ["continued", "emptied"]
 
@@ -48,48 +51,59 @@ def emptied(path: str, *, fresh_inode: bool = False) -> FileIO:
     return _kept(path, FileIO(path, "wb"))
 
 
-def continued(path: str, at: int, *, fresh_inode: bool = False) -> FileIO:
-    """The file with its first *at* bytes, to be written on behind them.
+def continued(
+    path: str, at: int, mark: Any = None, *, fresh_inode: bool = False
+) -> tuple[FileIO, bytes]:
+    """The file with its first *at* bytes, to be written on behind them, and the last of these.
 
     Args:
         path: Its name.
         at: What counts of it; what follows is gone.
+        mark: By what it is known again; `None` allows any file that is long enough.
         fresh_inode: Whether it is to be a new file, with mode and, if allowed, owner of the old.
 
     Raises:
-        UsageError: There is no such file, it is too short, or no regular file.
+        SinkChanged: There is no such file, it is too short or no regular file, or it holds
+            something else. It is as it was.
         OSError: It cannot be read or written.
     """
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
-        raise UsageError(f"{path}: is missing, {_remedy(at)}") from None
+        raise _lacking(path, at, "is missing") from None
     if not regular:
-        raise UsageError(f"{path}: is no regular file, {_remedy(at)}")
+        raise _lacking(path, at, "is no regular file")
     if fresh_inode:
         with FileIO(path, "rb") as old:
-            return _renewed(path, old, at)
+            last = _checked(path, old, at, mark)
+            return _renewed(path, old, at), last
     file = FileIO(path, "rb+")
     try:
-        _check_size(path, os.fstat(file.fileno()).st_size, at)
+        last = _checked(path, file, at, mark)
         file.truncate(at)
         file.seek(at)
     except BaseException:
         file.close()
         raise
-    return _kept(path, file)
+    return _kept(path, file), last
 
 
-def _remedy(at: int) -> str:
-    return (
-        f"and {at:,} bytes were written to it before; put back the file that has them, "
-        "or begin a new run"
-    )
+def _checked(path: str, file: FileIO, at: int, mark: Any) -> bytes:
+    """The last bytes before *at*, if the file is the one that was written."""
+    _check_size(path, os.fstat(file.fileno()).st_size, at)
+    change = other_than(mark, file, at)
+    if change:
+        raise SinkChanged(path, at, change)
+    return last_bytes(file, at)
+
+
+def _lacking(path: str, at: int, what: str) -> SinkChanged:
+    return SinkChanged(path, at, f"{what}, and {at:,} bytes were written to it before")
 
 
 def _check_size(path: str, size: int, at: int) -> None:
     if size < at:
-        raise UsageError(f"{path}: has {size:,} bytes, {_remedy(at)}")
+        raise _lacking(path, at, f"has {size:,} bytes")
 
 
 def _kept(path: str, file: FileIO) -> FileIO:

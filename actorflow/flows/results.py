@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 import attrs
 
 from actorflow.core.letters import DeadLetter
+from actorflow.errors import StageError, shown
 
 __all__ = ["ErrorCount", "ItemResult", "Latency", "Report", "RunStats", "StageStats", "WorkerState"]
 
@@ -46,6 +47,13 @@ class ItemResult(Generic[T]):
     def ok(self) -> bool:
         """Whether there is a value."""
         return self.status == "done"
+
+    def stage_error(self) -> StageError:
+        """How a failed item is told to whoever called for it; the handler's error is the cause."""
+        detail = "given up" if self.error is None else shown(self.error)
+        error = StageError(self.stage, self.id, self.attempts, detail)
+        error.__cause__ = self.error
+        return error
 
 
 @attrs.frozen(kw_only=True)

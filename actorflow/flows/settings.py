@@ -60,7 +60,8 @@ class RunSettings:
     Attributes:
         inside: Most items inside at a time, from `concurrency` and the flow's `Bulkhead`s.
         stage_defaults: The flow's policies for stages that name none of their kind.
-        rate: The flow's rate limits, asked for each item fed; `None` if there are none.
+        rate: The chain of the flow's rate limits, asked for each item fed; `None` if there are
+            none.
         deadline: Seconds from feeding an item to its end; `None` is no limit.
         total: Items there will be, if that is known.
         on_failure: For stages that say nothing: called with each dead letter, or ``"halt"``.
@@ -189,10 +190,10 @@ RUN_OPTIONS = tuple(
 
 
 def _rate_of(flow: str, policies: Sequence[Any]) -> Any:
-    """What admits items at the flow's own rate limits, or `None`."""
+    """The flow's own rate limits, which admit items, or `None`."""
     rates = [each for each in policies if isinstance(each, RateLimit)]
     for each in rates:
         if each.key is not None:
             wanted = "None, as the flow's own limit is asked before an item is read"
             raise ConfigurationError(f"flow {flow!r} RateLimit.key", each.key, wanted)
-    return Chain(rates, where=f"flow {flow!r}").gate if rates else None
+    return Chain(rates, where=f"flow {flow!r}") if rates else None

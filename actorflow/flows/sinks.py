@@ -4,7 +4,7 @@
                                 ├──► TextLinesSink ──► out.txt, stdout
                                 ├──► CallableSink ───► fn(value)
                                 └──► ListSink ───────► .values
-    checkpoint ──► position(), sync() ──► a later run ──► open(at=position)
+    checkpoint ──► position(), tail(), sync() ──► a later run ──► open(at=position, tail=tail)
 
 A sink is opened, written to in blocks by one task at a time, and closed. A file gets
 a block whole or not at all: one value that cannot be written refuses the block before
@@ -13,35 +13,29 @@ any of it leaves, so that the caller can find it out and write the others.
 A file can be gone on with: a checkpoint names its `position` once `sync` has brought
 it to the disk, and a run that goes on from there cuts off what came later. So each
 value is in the file once, however often the process was killed. Other sinks may get
-a value again.
+a value again. The file is known again by its `tail`, wherever it is now: one that holds
+something else is left alone.
 
 Offsets are bytes.
 """
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import datetime
-import decimal
-import enum
 import inspect
-import json
-import pathlib
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
-import attrs
 import trio
 
 from actorflow.errors import ConfigurationError, EncodeError, UsageError
 from actorflow.flows.files import STANDARD, BlockWriter, FilePath, file_path
+from actorflow.flows.jsonform import json_line
 
 __all__ = [
     "CallableSink",
     "JsonLinesSink",
+    "KnownSink",
     "ListSink",
     "ResumableSink",
     "Sink",
@@ -54,9 +48,6 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 #: How long plain functions are called at a stretch before other tasks run, in seconds.
 SLICE_SECONDS = 0.001
-
-#: How deep the search for the part that cannot be written goes.
-LEVELS = 100
 
 
 @runtime_checkable
@@ -75,16 +66,60 @@ class Sink(Protocol[T_contra]):
 
 @runtime_checkable
 class ResumableSink(Sink[T_contra], Protocol[T_contra]):
-    """A sink that a run can go on with where a checkpoint left it: each value is there once."""
+    """A sink that a run can go on with where a checkpoint left it: each value is there once.
+
+    It counts in units of its own, such as bytes or rows. When `write` returns, `position` has
+    counted the values it was given; a later `open` with that position keeps them and takes
+    back all that came after. Between two writes the position stays as it is. While `write`
+    runs it may change at any time: a checkpoint that comes then names the place before.
+
+    A run whose sink has moved by itself, or has gone back, fails with `ConfigurationError`.
+    """
 
     async def open(self, at: int | None = None, *, fresh_inode: bool = False) -> None:
-        """Get ready for values, behind the first *at* bytes of an earlier run if given."""
+        """Get ready for values: from nothing, or right behind the *position* of an earlier run.
+
+        Args:
+            at: The position; what was written after it is taken back.
+            fresh_inode: Whether the earlier writer may be alive, and may still write.
+        """
 
     def position(self) -> int | None:
-        """Bytes the system has been given in completed writes; `None` if it cannot be resumed."""
+        """How far it has come, 0 or more; `None` if it cannot be resumed.
+
+        Often asked for while it is open, so it reads and waits for nothing.
+        """
 
     def sync(self) -> None:
-        """Bring them to the disk: called in any thread, before a checkpoint names them."""
+        """Bring what the position has counted to where a crash leaves it alone.
+
+        Called in any thread, also while `write` runs, before a checkpoint names it. May block.
+        """
+
+
+@runtime_checkable
+class KnownSink(ResumableSink[T_contra], Protocol[T_contra]):
+    """A resumable sink that tells whether what it finds is what an earlier run has written."""
+
+    async def open(
+        self, at: int | None = None, *, fresh_inode: bool = False, tail: Any = None
+    ) -> None:
+        """As of `ResumableSink`.
+
+        Args:
+            at: As there.
+            fresh_inode: As there.
+            tail: What `tail` gave at that position.
+
+        Raises:
+            SinkChanged: What is there is something else. Nothing was changed.
+        """
+
+    def tail(self) -> Any:
+        """By what all that the position has counted is known again: a plain value.
+
+        Often asked for, so it reads and waits for nothing.
+        """
 
 
 class _FileSink(trio.abc.AsyncResource):
@@ -112,6 +147,11 @@ class _FileSink(trio.abc.AsyncResource):
         """
         return self._writer.offset if self._writer.is_file else None
 
+    def tail(self) -> Any:
+        """By what the file is known again, wherever it is then; `None` where there is no
+        `position`."""
+        return self._writer.tail.mark(self.name) if self._writer.is_file else None
+
     def sync(self) -> None:
         """Bring the file to the disk (fsync), with all that `position` has counted.
 
@@ -123,23 +163,28 @@ class _FileSink(trio.abc.AsyncResource):
         """
         self._writer.sync()
 
-    async def open(self, at: int | None = None, *, fresh_inode: bool = False) -> None:
+    async def open(
+        self, at: int | None = None, *, fresh_inode: bool = False, tail: Any = None
+    ) -> None:
         """Create the file or empty it, or go on with one that an earlier run has written.
 
         Args:
             at: The `position` to go on from: what is before it stays, what follows is cut off.
+                At 0 there is nothing to keep.
             fresh_inode: Whether the earlier writer may be alive, such as a stopped process: the
                 file is replaced by a copy, and whatever that writer still writes is in vain.
                 Hard links go on to name the old file, and so does who reads along.
+            tail: What `tail` gave at *at*; without it any file that is long enough will do.
 
         Raises:
             OSError: The file cannot be opened for writing.
-            UsageError: The sink is open already; or the file cannot be gone on with, since it is
-                missing, shorter than *at* or no regular file.
+            UsageError: The sink is open already.
+            SinkChanged: The file is missing, shorter than *at* or no regular file, or it has
+                something else before *at*. It was left as it is.
         """
         if self._writer.is_open:
             raise UsageError(f"{self.name}: the sink is open already; give each run its own")
-        await self._writer.open(at, fresh_inode=fresh_inode)
+        await self._writer.open(at, tail, fresh_inode=fresh_inode)
 
     async def write(self, values: Sequence[Any]) -> None:
         """Write a line per value; returns when the system has them.
@@ -195,14 +240,7 @@ class JsonLinesSink(_FileSink):
         self.settled = settled
 
     def _line(self, value: Any, index: int) -> bytes:
-        try:
-            text = _ENCODER.encode(value)
-        except _FAULTS as error:
-            raise _refusal(value, f"values[{index}]", error) from error
-        try:
-            return text.encode()
-        except UnicodeEncodeError:  # Half a surrogate pair; JSON can escape it.
-            return _ASCII_ENCODER.encode(value).encode()
+        return json_line(value, f"values[{index}]")
 
 
 class TextLinesSink(_FileSink):
@@ -308,88 +346,3 @@ def as_sink(value: Sink[T] | Callable[[T], object], *, option: str = "sink") -> 
     if isinstance(value, Sink) and not isinstance(value, type):
         return value
     return CallableSink(cast("Callable[[T], object]", value), option=option)
-
-
-def _sorted(values: set[Any] | frozenset[Any]) -> list[Any]:
-    if all(type(value) in (int, float) for value in values):
-        return sorted(values)
-    return sorted(values, key=_ENCODER.encode)
-
-
-#: The plain form of what JSON does not know; the first row that fits counts.
-_FORMS: tuple[tuple[type | tuple[type, ...], Callable[[Any], object]], ...] = (
-    ((datetime.date, datetime.time), lambda value: value.isoformat()),
-    (datetime.timedelta, datetime.timedelta.total_seconds),
-    ((pathlib.PurePath, uuid.UUID, decimal.Decimal), str),
-    ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode()),
-    ((set, frozenset), _sorted),
-    (enum.Enum, lambda value: value.value),
-    (Mapping, dict),
-)
-
-
-def _plain(value: Any) -> object:
-    """The plain form of *value*, one level deep."""
-    for kinds, form in _FORMS:
-        if isinstance(value, kinds):
-            return form(value)
-    kind = type(value)
-    if attrs.has(kind):
-        return {field.name: getattr(value, field.name) for field in attrs.fields(kind)}
-    if dataclasses.is_dataclass(kind):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
-    for method in ("to_dict", "model_dump"):
-        if callable(getattr(kind, method, None)):
-            return getattr(value, method)()
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    raise TypeError(f"{name} has no JSON form; turn it into a dict, a list or a str")
-
-
-#: What encoding a value raises; the last two come from classes with fields that are not set.
-_FAULTS = (TypeError, ValueError, RecursionError, AttributeError, LookupError)
-
-_ENCODER = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
-)
-_ASCII_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_plain)
-
-
-def _refusal(value: Any, where: str, error: Exception) -> EncodeError:
-    """The error for *value*, naming the innermost part that cannot be written."""
-    for _ in range(LEVELS):
-        if isinstance(error, RecursionError) or "Circular" in str(error):
-            return EncodeError("refers to itself, or is nested too deeply", where)
-        for step, part in _parts(value):
-            fault = _fault(part)
-            if fault is not None:
-                value, where, error = part, where + step, fault
-                break
-        else:
-            break
-    if isinstance(value, float):
-        return EncodeError(f"{value} is no JSON number", where)
-    return EncodeError(str(error), where)
-
-
-def _fault(value: Any) -> Exception | None:
-    try:
-        _ENCODER.encode(value)
-    except _FAULTS as error:
-        return error
-    return None
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What *value* is made of, each part with the step that leads to it."""
-    if not isinstance(value, (str, int, float, list, tuple, dict)):
-        try:
-            value = _plain(value)
-        except _FAULTS:
-            return
-    if isinstance(value, dict):
-        for key, part in value.items():
-            plain_key = isinstance(key, str) and key.isidentifier()
-            yield (f".{key}" if plain_key else f"[{key!r:.40}]"), part
-    elif isinstance(value, (list, tuple)):
-        for index, part in enumerate(value):
-            yield f"[{index}]", part

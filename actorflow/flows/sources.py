@@ -169,6 +169,11 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
             return await self._one(self._values)
         return self._several(self._values, most, until)
 
+    @property
+    def left(self) -> int | None:
+        """Items that were not pulled yet; `None` if only reading on can tell."""
+        return None if self.total is None else max(0, self.total - self._index)
+
     def cursor(self) -> dict[str, Any]:
         """How many items were pulled, as a plain value that `seek` understands.
 

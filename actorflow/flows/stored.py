@@ -14,12 +14,14 @@ from typing import Any
 
 from actorflow.core.envelope import DEFAULT_PRIORITY
 from actorflow.core.letters import DeadLetter
-from actorflow.durability.letters import text_of
+from actorflow.durability.hold import NAME
+from actorflow.durability.letters import had_come_out, letter_id, text_of
 from actorflow.durability.store import DeadRow, ResultRow
 from actorflow.errors import StoredError
 from actorflow.flows.results import ErrorCount, ItemResult, Latency, Report, StageStats
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.snapshot import (
+    OUT,
     USER,
     Cut,
     Row,
@@ -32,7 +34,6 @@ from actorflow.wire.snapshot import (
 __all__ = [
     "REPLAYED",
     "input_left",
-    "letter_id",
     "pack_report",
     "put_back",
     "read_report",
@@ -133,18 +134,24 @@ def read_report(run_id: str, data: bytes, dead: tuple[DeadLetter, ...]) -> Repor
 # Dead letters that go back -------------------------------------------------------------
 
 
-def letter_id(row: DeadRow) -> Any:
-    """The id that the item of a stored dead letter had: its number, or what it was given."""
-    number = decode(row.facts).get("number") if row.facts else None
-    return number if str(number) == row.id else row.id
-
-
 def input_left(facts: Mapping[str, Any]) -> bool:
     """Whether a run may have input that was not read: nothing says that there is none."""
     sources = [fact for key, fact in facts.items() if key.startswith("source/")]
     if not sources:
         return REPLAYED not in facts
     return any(not each["ended"] or each["in_hand"] for each in sources)
+
+
+def _new_account() -> dict[str, Any]:
+    """Of a run that has done nothing yet."""
+    return {
+        "counts": [0, 0, 0, 0, 0],
+        "errors": [],
+        "stages": {},
+        "out": 0,
+        "restarts": 0,
+        "elapsed": 0.0,
+    }
 
 
 def put_back(
@@ -158,8 +165,9 @@ def put_back(
 ) -> bytes:
     """The next cut of a run, in which *letters* are new items in the stages they died in.
 
-    Each keeps its id, begins with attempt 1 and has one replay more. The cut also says whose
-    letters it has, so that after a crash nobody gives them to the run again.
+    Each keeps its id, begins with attempt 1 and has one replay more. One that had come out is
+    only written again. The cut also says whose letters it has, so that after a crash nobody
+    gives them to the run again.
 
     Args:
         flow: Name of the flow.
@@ -171,13 +179,7 @@ def put_back(
         output: Where a run that begins with them goes on with its output, in bytes.
     """
     facts: dict[str, Any] = {REPLAYED: {run: list(seqs) for run, seqs in replayed.items()}}
-    account: dict[str, Any] = {
-        "counts": [0, 0, 0, 0, 0],
-        "errors": [],
-        "stages": {},
-        "restarts": 0,
-        "elapsed": 0.0,
-    }
+    account = _new_account()
     order = 0
     if state is not None and state.facts.get("run"):
         account = decode(state.facts["run"], max_bytes=None)  # type: ignore[arg-type]
@@ -186,13 +188,23 @@ def put_back(
     elif output is not None:
         facts["sink"] = output
     fed, rows = account["counts"][0], []
+    stages: Counter[str] = Counter()
+    ended: list[int] = []
     for index, letter in enumerate(letters):
         rows.append(_row(f"/{flow}/{letter.place}", fed + index, order + 1 + index, letter))
-        facts[f"name/{fed + index}"] = letter_id(letter)
+        if had_come_out(letter):
+            ended.append(fed + index)
+        else:
+            stages[letter.place] += 1
+            facts[f"{NAME}{fed + index}"] = letter_id(letter)
     account["counts"][0] += len(letters)
-    for stage, more in Counter(letter.place for letter in letters).items():
+    account["counts"][1] += len(ended)
+    for stage, more in stages.items():
         account["stages"].setdefault(stage, [0] * 5)[0] += more
     facts["run"] = account
+    if state is not None and (packed := state.facts.get("order")):
+        facts["order"] = decode(packed)
+        facts["order"]["ended"] += ended
     blocks = pack_messages(rows, lambda key, error: None)
     blocks.append(pack_facts({key: encode(fact) for key, fact in facts.items()}))
     return write_cut(number, state is None, at, blocks)
@@ -203,4 +215,5 @@ def _row(box: str, root: int, order: int, letter: DeadRow) -> Row:
     priority = decode(letter.facts).get("priority") if letter.facts else DEFAULT_PRIORITY
     if priority != DEFAULT_PRIORITY:
         more["priority"] = priority
-    return (root, box, USER, order, 0, letter.body, None, more)
+    lane = OUT if had_come_out(letter) else USER
+    return (root, box, lane, order, 0, letter.body, None, more)

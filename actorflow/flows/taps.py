@@ -124,6 +124,10 @@ class Tap:
         if self._arrived is not None and (self._ready or self.closed):
             self._tell()
 
+    def waits(self) -> bool:
+        """Whether something here is not on disk yet."""
+        return bool(self._unsettled)
+
     def forsake(self) -> None:
         """What is not on disk by now will not be: nobody gets it."""
         self._unsettled.clear()

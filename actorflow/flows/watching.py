@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
 import trio
 
 from actorflow.core.envelope import message_id
@@ -14,12 +15,45 @@ from actorflow.flows.results import Latency, RunStats, StageStats, WorkerState
 from actorflow.runtime.kernel import Kernel
 from actorflow.stages.build import StageCell
 
-__all__ = ["run_stats", "show_progress", "stage_stats", "worker_states"]
+__all__ = ["Timing", "run_stats", "show_progress", "stage_stats", "timing_of", "worker_states"]
 
 logger = logging.getLogger("actorflow")
 
 #: Seconds between two updates of a display.
 REFRESH_SECONDS = 0.2
+
+
+@attrs.frozen
+class Timing:
+    """How long the turns of one stage took, those that suspended.
+
+    Attributes:
+        turns: How many.
+        seconds: All together.
+        longest: The longest of them, in seconds.
+    """
+
+    turns: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+    def __add__(self, other: Timing) -> Timing:
+        longest = max(self.longest, other.longest)
+        return Timing(self.turns + other.turns, self.seconds + other.seconds, longest)
+
+    def latency(self) -> Latency:
+        """As a report has it."""
+        mean = self.seconds / self.turns if self.turns else 0.0
+        return Latency(mean=mean, max=self.longest)
+
+
+def timing_of(stage: StageCell) -> Timing:
+    """What *stage* has measured in this part of its run."""
+    return Timing(
+        sum(cell.latency_count for cell in stage.cells),
+        sum(cell.latency_sum for cell in stage.cells),
+        max((cell.latency_max for cell in stage.cells), default=0.0),
+    )
 
 
 def run_stats(
@@ -28,11 +62,23 @@ def run_stats(
     stages: Mapping[str, StageCell],
     elapsed: float,
     total: int | None,
+    timings: Mapping[str, Timing],
 ) -> RunStats:
-    """The run at this moment."""
+    """The run at this moment.
+
+    Args:
+        kernel: Its services.
+        ledger: Its account.
+        stages: Its stages.
+        elapsed: Seconds since it began, in all its parts.
+        total: Items there will be, if that is known.
+        timings: What the stages measured in its earlier parts.
+    """
     return RunStats(
         counts=ledger.counts(),
-        stages={name: stage_stats(cell) for name, cell in stages.items()},
+        stages={
+            name: stage_stats(cell, timings.get(name, Timing())) for name, cell in stages.items()
+        },
         elapsed=elapsed,
         total=total,
         errors=ledger.errors(),
@@ -40,12 +86,9 @@ def run_stats(
     )
 
 
-def stage_stats(stage: StageCell) -> StageStats:
-    """One stage at this moment."""
+def stage_stats(stage: StageCell, before: Timing) -> StageStats:
+    """One stage at this moment; *before* is what it measured in earlier parts of the run."""
     mailbox = stage.mailbox
-    cells = stage.cells
-    timed = sum(cell.latency_count for cell in cells)
-    mean = sum(cell.latency_sum for cell in cells) / timed if timed else 0.0
     assert stage.target is not None
     return StageStats(
         received=mailbox.accepted,
@@ -54,9 +97,9 @@ def stage_stats(stage: StageCell) -> StageStats:
         skipped=mailbox.skipped,
         retried=mailbox.retried,
         pending=len(mailbox),
-        running=sum(cell.lease is not None for cell in cells),
+        running=sum(cell.lease is not None for cell in stage.cells),
         workers=stage.workers,
-        latency=Latency(mean=mean, max=max((cell.latency_max for cell in cells), default=0.0)),
+        latency=(before + timing_of(stage)).latency(),
     )
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import trio
 
 from actorflow.flows.taps import Tap
-from actorflow.runtime.journal import Journal
 
 __all__ = ["Writer"]
 
@@ -30,20 +29,12 @@ class Writer:
     """Writes one tap into one sink.
 
     Args:
-        sink: Where to; open, and closed by `close`.
+        sink: Where to; open, and closed by `close`. That of a durable run takes envelopes.
         tap: Where from.
         on_failure: Told what the sink raised.
-        journal: Of a durable run: told what is written.
     """
 
-    def __init__(
-        self,
-        sink: Any,
-        tap: Tap,
-        on_failure: Callable[[BaseException], None],
-        journal: Journal | None = None,
-    ) -> None:
-        self._journal = journal
+    def __init__(self, sink: Any, tap: Tap, on_failure: Callable[[BaseException], None]) -> None:
         self._sink = sink
         self._tap = tap
         self._on_failure = on_failure
@@ -56,12 +47,7 @@ class Writer:
         try:
             with self._scope:
                 while values := await self._tap.take():
-                    if self._journal is None:
-                        await self._sink.write(values)
-                        continue
-                    await self._sink.write([envelope.body for envelope in values])
-                    for envelope in values:
-                        self._journal.drop(envelope)
+                    await self._sink.write(values)
         except BaseException as error:
             self._on_failure(error)
         if self._scope.cancelled_caught:

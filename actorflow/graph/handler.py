@@ -22,7 +22,15 @@ import attrs
 
 from actorflow.errors import ConfigurationError
 
-__all__ = ["Handler", "Kind", "function_name", "inspect_handler", "require_importable", "wanted_of"]
+__all__ = [
+    "Handler",
+    "Kind",
+    "function_name",
+    "inspect_handler",
+    "kind_of",
+    "require_importable",
+    "wanted_of",
+]
 
 Kind: TypeAlias = Literal["coroutine", "function", "async_generator", "generator"]
 
@@ -55,7 +63,7 @@ def inspect_handler(place: str, fn: Callable[..., Any], *, unpack: bool) -> Hand
     Raises:
         ConfigurationError: *fn* cannot be called with one value and at most a `Turn`.
     """
-    kind = _kind_of(fn)
+    kind = kind_of(fn)
     signature = _signature_of(fn)
     if signature is None:
         return Handler(kind, None)
@@ -130,7 +138,8 @@ def _not_importable(fn: Callable[..., Any]) -> str | None:
     return None
 
 
-def _kind_of(fn: Callable[..., Any]) -> Kind:
+def kind_of(fn: Callable[..., Any]) -> Kind:
+    """What a call of *fn* gives, as far as that can be seen from outside."""
     layer: Any = fn
     while layer is not None:
         if inspect.isasyncgenfunction(layer):

@@ -3,25 +3,94 @@
     Pipeline([fetch, parse, save])  ──►  Plan   fetch ──► parse ──► save
 
 A plan is a value that all else is read from: the tree of actors, the drawings,
-the version that a stored run is compared with.
+the version that a stored run is compared with. Whatever a flow is written as, here it is
+stages and edges; where several branches are joined there is a stage that joins them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
 from actorflow.errors import CompilationError
+from actorflow.graph.nodes import Batch
 from actorflow.graph.stage import Stage
 
-__all__ = ["Edge", "Plan", "check_names"]
+__all__ = ["Edge", "Join", "Plan", "check_names"]
 
-#: From which stage to which, by name.
-Edge: TypeAlias = tuple[str, str]
+
+@attrs.frozen
+class Edge:
+    """One stage feeds another.
+
+    Attributes:
+        start: Name of the stage that gives.
+        end: Name of the stage that gets.
+        when: Whether a value goes this way; `None` is always.
+        map: What is made of the value on the way.
+        batch: Values go on as lists.
+        route: Taken by what the stage sends to the route of this name.
+        otherwise: Taken by what is sent to a route that no other edge has.
+        slot: Which branch of the joined `Parallel` begins here, from 0.
+        join: Name of the stage that joins that branch.
+        feedback: Whether it leads back, so that the flow has a circle.
+        max_depth: Most edges that lead back which one value takes; `None` is no limit.
+        dedupe: Gives a key; of each key only the first value goes back.
+    """
+
+    start: str
+    end: str
+    when: Callable[[Any], Any] | None = None
+    map: Callable[[Any], Any] | None = None
+    batch: Batch | None = None
+    route: str | None = None
+    otherwise: bool = False
+    slot: int | None = None
+    join: str | None = None
+    feedback: bool = False
+    max_depth: int | None = None
+    dedupe: Callable[[Any], Any] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether every value goes this way as it is."""
+        return self == Edge(self.start, self.end)
+
+    def label(self) -> str:
+        """What is said of it in a drawing; empty for a plain one."""
+        facts = []
+        if self.route is not None:
+            facts.append(self.route)
+        if self.otherwise:
+            facts.append("otherwise")
+        if self.when is not None:
+            facts.append("when")
+        if self.map is not None:
+            facts.append("map")
+        if self.batch is not None:
+            facts.append(f"batches of {self.batch.size}")
+        if self.feedback:
+            facts.append("feedback")
+        return ", ".join(facts)
+
+
+@attrs.frozen
+class Join:
+    """A stage that waits for all branches of a `Parallel`.
+
+    Attributes:
+        stage: Its name.
+        keys: Names of the branches, if they have any.
+        many: Of each branch, whether it may give several values, which it then gives as a list.
+    """
+
+    stage: str
+    keys: tuple[str, ...] | None
+    many: tuple[bool, ...]
 
 
 @attrs.frozen
@@ -34,6 +103,7 @@ class Plan:
         edges: What feeds what, in the order of declaration.
         entry: The stage that is fed from outside.
         exits: The stages whose values are the results.
+        joins: The stages that join branches.
         version: Fingerprint of `identity`, 16 hexadecimal digits.
     """
 
@@ -42,12 +112,14 @@ class Plan:
     edges: tuple[Edge, ...]
     entry: str
     exits: tuple[str, ...]
+    joins: tuple[Join, ...] = ()
     version: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         names = [each.name for each in self.stages]
         assert len(set(names)) == len(names), names
-        mentioned = {self.entry, *self.exits, *(name for edge in self.edges for name in edge)}
+        mentioned = {self.entry, *self.exits, *(edge.start for edge in self.edges)}
+        mentioned |= {edge.end for edge in self.edges} | {join.stage for join in self.joins}
         assert mentioned <= set(names), mentioned - set(names)
 
     @version.default
@@ -65,7 +137,7 @@ class Plan:
         """
         lines = [f"flow {self.name!r}"]
         lines += (_identity_of(each) for each in self.stages)
-        lines += (f"edge {start!r} to {end!r}" for start, end in self.edges)
+        lines += map(_identity_of_edge, self.edges)
         lines.append(f"entry {self.entry!r}")
         lines.append(f"exits {', '.join(map(repr, self.exits))}")
         return tuple(lines)
@@ -87,11 +159,22 @@ class Plan:
 
     def successors(self, name: str) -> tuple[str, ...]:
         """Names of the stages that *name* feeds."""
-        return tuple(end for start, end in self.edges if start == name)
+        return tuple(dict.fromkeys(edge.end for edge in self.edges if edge.start == name))
 
     def predecessors(self, name: str) -> tuple[str, ...]:
         """Names of the stages that feed *name*."""
-        return tuple(start for start, end in self.edges if end == name)
+        return tuple(dict.fromkeys(edge.start for edge in self.edges if edge.end == name))
+
+    def inside(self, join: Join) -> tuple[str, ...]:
+        """Names of the stages between the fork of *join* and itself."""
+        found: dict[str, None] = {}
+        frontier = [edge.end for edge in self.edges if edge.join == join.stage]
+        while frontier:
+            name = frontier.pop()
+            if name != join.stage and name not in found:
+                found[name] = None
+                frontier += self.successors(name)
+        return tuple(found)
 
     def explain(self) -> str:
         """A table of the stages with the options that decide how they run."""
@@ -128,6 +211,15 @@ def check_names(flow: str, named: Iterable[tuple[str, str]]) -> None:
             )
             raise CompilationError(flow, detail, (name,))
         places[name] = place
+
+
+def _identity_of_edge(edge: Edge) -> str:
+    facts = [edge.label()] if edge.label() else []
+    if edge.join is not None:
+        facts.append(f"branch {edge.slot} of {edge.join!r}")
+    if edge.dedupe is not None:
+        facts.append("each key once")
+    return ", ".join([f"edge {edge.start!r} to {edge.end!r}", *facts])
 
 
 def _identity_of(stage: Stage[Any, Any]) -> str:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from actorflow.graph.plan import Plan
+from actorflow.graph.plan import Edge, Plan
 from actorflow.graph.stage import Stage
 
 __all__ = ["to_dot", "to_mermaid", "to_text"]
@@ -21,7 +21,7 @@ def to_text(plan: Plan) -> str:
     """A line per stage with what it feeds."""
     lines = [plan.name]
     for each in plan.stages:
-        feeds = ", ".join(plan.successors(each.name))
+        feeds = ", ".join(_end(edge) for edge in plan.edges if edge.start == each.name)
         lines.append(f"  {_label(each)}{f' -> {feeds}' if feeds else ''}")
     return "\n".join(lines) + "\n"
 
@@ -31,7 +31,10 @@ def to_mermaid(plan: Plan) -> str:
     title = json.dumps(plan.name, ensure_ascii=False)  # A JSON string is a YAML string.
     lines = ["---", f"title: {title}", "---", "flowchart LR"]
     lines += (f'    s{n}["{_entities(_label(each))}"]' for n, each in enumerate(plan.stages))
-    lines += (f"    s{start} --> s{end}" for start, end in _numbered(plan))
+    for start, end, edge in _numbered(plan):
+        arrow = "-.->" if edge.feedback else "-->"
+        label = f'|"{_entities(edge.label())}"|' if edge.label() else ""
+        lines.append(f"    s{start} {arrow}{label} s{end}")
     return "\n".join(lines) + "\n"
 
 
@@ -39,8 +42,15 @@ def to_dot(plan: Plan) -> str:
     """A DOT digraph for Graphviz, from left to right."""
     lines = [f"digraph {_quoted(plan.name)} {{", "    rankdir=LR;", "    node [shape=box];"]
     lines += (f"    s{n} [label={_quoted(_label(each))}];" for n, each in enumerate(plan.stages))
-    lines += (f"    s{start} -> s{end};" for start, end in _numbered(plan))
+    for start, end, edge in _numbered(plan):
+        facts = [f"label={_quoted(edge.label())}"] if edge.label() else []
+        facts += ["style=dashed", "constraint=false"] if edge.feedback else []
+        lines.append(f"    s{start} -> s{end}{' [' + ', '.join(facts) + ']' if facts else ''};")
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _end(edge: Edge) -> str:
+    return f"{edge.end} ({edge.label()})" if edge.label() else edge.end
 
 
 def _label(stage: Stage[Any, Any]) -> str:
@@ -50,9 +60,9 @@ def _label(stage: Stage[Any, Any]) -> str:
     return f"{stage.name}{workers}{place}"
 
 
-def _numbered(plan: Plan) -> Iterator[tuple[int, int]]:
+def _numbered(plan: Plan) -> Iterator[tuple[int, int, Edge]]:
     numbers = {each.name: n for n, each in enumerate(plan.stages)}
-    return ((numbers[start], numbers[end]) for start, end in plan.edges)
+    return ((numbers[each.start], numbers[each.end], each) for each in plan.edges)
 
 
 def _entities(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from actorflow import options
 from actorflow.errors import ConfigurationError
+from actorflow.graph.nodes import Batch
 from actorflow.policies.kinds import check_policies
 from actorflow.policies.machine import Decider, Declaration, Policy
 
@@ -31,6 +32,7 @@ class StageOptions(TypedDict, total=False):
     overflow: Literal["block", "fail", "drop_new", "drop_old"]
     key: Callable[[Any], Any] | None
     skip_if: Callable[..., Any] | None
+    batch: Batch | None
     isolation: Literal["copy", "share"]
     atomic: bool
     on_failure: Callable[..., Any] | Literal["halt"] | None
@@ -67,6 +69,12 @@ def _flag(option: str, value: object) -> bool:
 def _function(option: str, value: object) -> Callable[..., Any]:
     if not callable(value):
         raise ConfigurationError(option, value, "a function")
+    return value
+
+
+def _batch(option: str, value: object) -> Batch:
+    if not isinstance(value, Batch):
+        raise ConfigurationError(option, value, "Batch(size, seconds=None)")
     return value
 
 
@@ -122,6 +130,7 @@ RULES: Mapping[str, Rule] = {
     "key": (None, partial(options.optional, _key)),
     "unpack": (False, _flag),
     "skip_if": (None, partial(options.optional, _function)),
+    "batch": (None, partial(options.optional, _batch)),
     "isolation": ("copy", partial(options.choice, allowed=("copy", "share"))),
     "atomic": (False, _flag),
     "on_failure": (None, partial(options.optional, failure_hook)),

@@ -27,6 +27,7 @@ from actorflow.graph.handler import (
     require_importable,
     wanted_of,
 )
+from actorflow.graph.nodes import Batch
 from actorflow.graph.rules import RULES, StageOptions, checked
 
 __all__ = ["Stage", "stage"]
@@ -65,6 +66,7 @@ class Stage(Generic[In, Out]):
         unpack: Spread a tuple or list over the parameters, a dict over their names. Never
             guessed from the value.
         skip_if: Given the value, plain or async: if true, the item is skipped here.
+        batch: Give the handler lists of values instead of one at a time; see `Batch`.
         isolation: ``"copy"`` keeps a retry safe from a handler that changes what it got;
             ``"share"`` promises that this one never does.
         atomic: Keep what a generator yields until it has ended, so that all of it goes on
@@ -93,6 +95,7 @@ class Stage(Generic[In, Out]):
     key: Callable[[Any], Any] | None
     unpack: bool
     skip_if: Callable[..., Any] | None
+    batch: Batch | None
     isolation: Literal["copy", "share"]
     atomic: bool
     on_failure: Callable[..., Any] | Literal["halt"] | None

@@ -8,13 +8,15 @@ it up, a fresh copy is made from the bytes, for the next delivery or the dead le
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from actorflow.core.envelope import Envelope
 from actorflow.runtime.kernel import Kernel
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.frozen import FROZEN, is_frozen
 
-__all__ = ["FROZEN", "pack_body", "refresh_body"]
+__all__ = ["FROZEN", "copier", "pack_body", "refresh_body"]
 
 logger = logging.getLogger("actorflow")
 
@@ -31,13 +33,30 @@ def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> Exception | None
     try:
         envelope.packed = encode(body)
     except Exception as error:  # EncodeError, or whatever a type of the user's own raises.
-        kind = type(body)
-        if not kernel.counters["shared_bodies"] or kernel.counters[f"shared:{kind}"] == 0:
-            logger.warning("%s: messages are shared between attempts, not copied: %s", path, error)
-        kernel.counters["shared_bodies"] += 1
-        kernel.counters[f"shared:{kind}"] += 1
+        _tell_shared(body, kernel, path, error)
         return error
     return None
+
+
+def copier(body: Any, kernel: Kernel, path: str) -> Callable[[], Any]:
+    """What gives one copy of *body* after the other; of a frozen one, itself. One that cannot be
+    written is shared, counted and warned about as in `pack_body`."""
+    if type(body) in FROZEN or is_frozen(body):
+        return lambda: body
+    try:
+        packed = encode(body)
+    except Exception as error:
+        _tell_shared(body, kernel, path, error)
+        return lambda: body
+    return lambda: decode(packed, max_bytes=None)
+
+
+def _tell_shared(body: Any, kernel: Kernel, path: str, error: Exception) -> None:
+    kind = type(body)
+    if not kernel.counters["shared_bodies"] or kernel.counters[f"shared:{kind}"] == 0:
+        logger.warning("%s: messages are shared between attempts, not copied: %s", path, error)
+    kernel.counters["shared_bodies"] += 1
+    kernel.counters[f"shared:{kind}"] += 1
 
 
 def refresh_body(envelope: Envelope) -> None:

@@ -82,6 +82,7 @@ class Cell:
         "call",
         "chain",
         "children",
+        "chosen",
         "coroutines",
         "crash_on",
         "ended",
@@ -141,7 +142,8 @@ class Cell:
         self.save: Callable[[dict[str, Any]], dict[str, Any]] = dict.copy
         self.turn_type: Any = None
         self.state: dict[str, Any] | None = None
-        self.target: Mailbox | None = None
+        self.target: Any = None  # A stage's values go there: a mailbox, or a junction.
+        self.chosen: list[Any] | None = None  # Ways that the values of this turn take.
         self.chain: Any = None
         self.gate: Any = None
         self.crash_on: tuple[type[BaseException], ...] = ()

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from actorflow.core.envelope import Envelope, child, message_id
+from actorflow.core.envelope import UNWANTED, WITHDRAWN, Envelope, child, message_id
 from actorflow.core.events import AttemptFailed, MailboxSpilled
 from actorflow.core.letters import Reason
 from actorflow.policies.decision import Ack, Divert, Quarantine, Redeliver, Skip
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.effects import UNSET, Effects, put_later, spawn, stash
-from actorflow.runtime.mailbox import Mailbox
 
 __all__ = ["commit_emission", "commit_failure", "commit_start", "commit_stop", "commit_value"]
 
@@ -57,31 +56,49 @@ def commit_value(cell: Cell, value: Any) -> None:
 
 
 def _move_on(
-    cell: Cell, target: Mailbox, envelope: Envelope, value: Any, effects: Effects | None
+    cell: Cell, target: Any, envelope: Envelope, value: Any, effects: Effects | None
 ) -> None:
     """Send a stage's values on. One for one the envelope itself moves."""
     ledger: Any = cell.mailbox.ledger
-    if effects is None:
-        values = [value]
+    if cell.chosen is not None:
+        sent, cell.chosen = target.admit(cell.chosen), None
+    elif effects is None:
+        sent = [(target, value)]
     else:
         values = effects.emits if effects.skipped else [*effects.emits, value]
-    if not values:
+        sent = [(target, each) for each in values]
+    if not sent:
         cell.mailbox.skipped += not envelope.emitted
         ledger.acknowledge(envelope)
         return
-    if len(values) > 1:
-        ledger.fork(envelope, len(values) - 1)
-        for index, extra in enumerate(values[:-1]):
-            target.put(_piece(envelope, extra, index))
-    envelope.body, envelope.packed = values[-1], None
-    if not target.direct:  # At the way out the attempts belong to the result.
+    way = sent[0][0]
+    if len(sent) > 1 or way.feedback:
+        pieces = [_piece(envelope, each[1], at) for at, each in enumerate(sent)]
+        _split(cell, envelope, pieces, sent)
+        return
+    envelope.body, envelope.packed = sent[0][1], None
+    if not way.direct:  # At the way out the attempts belong to the result.
         envelope.attempt = envelope.emitted = 0
-    target.put(envelope)
+    way.put(envelope)
+
+
+def _split(cell: Cell, envelope: Envelope, pieces: list[Envelope], sent: list[Any]) -> None:
+    """Let *pieces* go in place of *envelope*. All get ids of their own: what keeps its id may
+    split once more, and come round again."""
+    cell.mailbox.ledger.fork(envelope, len(pieces) - 1)  # type: ignore[attr-defined]
+    if cell.mailbox.journal is not None:
+        cell.mailbox.journal.drop(envelope)
+    for piece, (way, *_) in zip(pieces, sent, strict=True):
+        piece.item = envelope.item
+        if way.direct:
+            piece.attempt = envelope.attempt
+        way.put(piece)
 
 
 def _piece(envelope: Envelope, value: Any, index: int) -> Envelope:
     piece = child(envelope, value, index)
     piece.item = envelope.item
+    piece.born = envelope.born
     return piece
 
 
@@ -89,18 +106,24 @@ def commit_emission(cell: Cell, value: Any) -> None:
     """One step of a generator: one more piece goes on while the message stays leased."""
     envelope, target = cell.lease, cell.target
     assert envelope is not None
-    assert target is not None
-    ledger: Any = cell.mailbox.ledger
-    ledger.fork(envelope, 1)
+    sent: list[Any] = [(target, value)]
+    if cell.chosen is not None:
+        sent, cell.chosen = target.admit(cell.chosen), None
     index = envelope.emitted
     envelope.emitted = index + 1
     if cell.mailbox.journal is not None:
         cell.mailbox.journal.note(envelope, cell.mailbox)  # A cut has both or neither.
-    piece = _piece(envelope, value, index)
+    if not sent:
+        return
+    cell.mailbox.ledger.fork(envelope, len(sent))  # type: ignore[attr-defined]
     effects: Effects | None = None if cell.turn is None else cell.turn.effects
-    if effects is not None and effects.metadata is not None:
-        piece.headers = dict(effects.metadata)  # As it is now; the turn may go on changing it.
-    target.put(piece)
+    for at, (way, body, *_) in enumerate(sent):
+        piece = _piece(envelope, body, index)
+        if len(sent) > 1:
+            piece.path = (piece.path, at)
+        if effects is not None and effects.metadata is not None:
+            piece.headers = dict(effects.metadata)  # As it is now; the turn may go on changing it.
+        way.put(piece)
 
 
 def commit_start(cell: Cell) -> None:
@@ -126,7 +149,8 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
     mailbox = cell.mailbox
     cell.roll_back()
     refresh_body(envelope)
-    _release(cell, False)
+    # A turn that was cut short because nobody wants its message says nothing about the service.
+    _release(cell, None if envelope.deadline in (UNWANTED, WITHDRAWN) else False)
     match decision:
         case Redeliver(delay, position):
             if cell.kernel.observers:
@@ -153,7 +177,7 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
         mailbox.release_key(envelope)
 
 
-def _release(cell: Cell, good: bool) -> None:
+def _release(cell: Cell, good: bool | None) -> None:
     """The lease leaves the cell, the gate hears how it went, the turn is over."""
     journal = cell.mailbox.journal
     if journal is not None and journal.careful is not None and cell.lease is not None:

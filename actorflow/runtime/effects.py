@@ -20,6 +20,7 @@ from actorflow.runtime.ref import ref_to
 __all__ = [
     "MAX_EMITS",
     "UNSET",
+    "Addressed",
     "Effects",
     "deliver_down",
     "put_later",
@@ -34,6 +35,16 @@ __all__ = [
 MAX_EMITS = 10_000
 
 UNSET: Any = object()
+
+
+class Addressed:
+    """A value that goes to one of the stages that follow, by name."""
+
+    __slots__ = ("to", "value")
+
+    def __init__(self, to: str, value: Any) -> None:
+        self.to = to
+        self.value = value
 
 
 class Effects:

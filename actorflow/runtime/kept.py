@@ -164,7 +164,7 @@ class Kept:
             "options": self.options,
             "answers": {key: list(answer) for key, answer in self.answers.items()},
             "timers": [
-                [key, timer.entry[0] + ahead, timer.every, timer.packed()]
+                [encode(key), timer.entry[0] + ahead, timer.every, timer.packed()]
                 for key, timer in (cell.timers or {}).items()
                 if timer.entry is not None
             ],
@@ -232,16 +232,20 @@ def tag_of(cls: type) -> tuple[str, int]:
     return f"{cls.__module__}.{cls.__qualname__}", 1
 
 
-def check_class(start: Any, tag: str, path: str) -> None:
-    """What is to be started at *path* is of the class that was there before, as far as can be told.
+def check_class(start: Any, stored: Any, path: str) -> None:
+    """What is to be started at *path* can go on from what is *stored*, as far as can be told.
 
     Raises:
-        ConfigurationError: It is not.
+        ConfigurationError: It is of another class.
+        DecodeError: It is of a version that cannot read what is stored.
     """
     cls = start if isinstance(start, type) else type(start)
-    if issubclass(cls, Actor) and tag_of(cls)[0] != tag:
-        wanted = f"of the class {tag!r} that it had, or with replace=True"
-        raise ConfigurationError(f"spawn() of durable {path}", tag_of(cls)[0], wanted)
+    if issubclass(cls, Actor):
+        tag = stored.tag(path)
+        if tag_of(cls)[0] != tag:
+            wanted = f"of the class {tag!r} that it had, or with replace=True"
+            raise ConfigurationError(f"spawn() of durable {path}", tag_of(cls)[0], wanted)
+        stored.check(path, cls)
 
 
 def actor_class(tag: str) -> type | None:
@@ -272,7 +276,10 @@ def fields_of(
         wanted = f"of the class {stored[0]!r} that it had, or with replace=True"
         raise ConfigurationError(f"spawn() of durable {path}", ours[0], wanted)
     if stored[1] > ours[1]:
-        text = f"stored by version {stored[1]} of {ours[0]!r}, which is newer than ours"
+        text = (
+            f"stored by version {stored[1]} of {ours[0]!r}, which is newer than ours ({ours[1]}); "
+            "run the program that wrote it"
+        )
         raise DecodeError(text, path)
     if stored[1] != ours[1]:
         fields = REGISTRY.upgrade(stored[0], stored[1], fields)

@@ -64,18 +64,27 @@ class RankedQueue:
         self._leases += 1
         return self._remove(level)
 
+    def remove(self, envelope: Envelope) -> None:
+        """Remove *envelope*, which is here."""
+        level = envelope.priority
+        self._queues[level].remove(envelope)
+        self._forget(level)
+
     def drop_oldest(self) -> Envelope:
         """Remove what arrived first."""
         return self._remove(self._oldest_level())
 
     def _remove(self, level: int) -> Envelope:
-        queue = self._queues[level]
-        envelope = queue.popleft()
-        if not queue:
+        envelope = self._queues[level].popleft()
+        self._forget(level)
+        return envelope
+
+    def _forget(self, level: int) -> None:
+        """One message has left *level*."""
+        if not self._queues[level]:
             del self._queues[level]
             self._levels.remove(level)
         self._count -= 1
-        return envelope
 
     def _next_level(self) -> int:
         if self._leases % OLDEST_EVERY == OLDEST_EVERY - 1:

@@ -12,13 +12,14 @@ import math
 from collections import deque
 from typing import Any, Final, Literal
 
-from actorflow.core.envelope import Envelope
+from actorflow.core.envelope import UNWANTED, WITHDRAWN, Envelope
 from actorflow.core.letters import Reason
 from actorflow.errors import CircuitOpenError, DeadlineExceeded, UncleanEnds
 from actorflow.policies.decision import Admit, Divert, Reject, Wait
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.mailbox import MOMENT, Mailbox
+from actorflow.runtime.withdraw import withdraw
 
 __all__ = ["AGAIN", "Again", "give_back", "next_lease"]
 
@@ -48,7 +49,12 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
             return None  # Nothing new until one of those that wait has come back.
     envelope: Envelope = lane[0]
     if _too_late(cell, envelope):
-        _give_up(mailbox, lane, "expired", DeadlineExceeded(mailbox.path))
+        if envelope.deadline == UNWANTED:
+            _give_up(mailbox, lane, "sibling_failed", None)
+        elif envelope.deadline == WITHDRAWN:
+            withdraw(mailbox, envelope)
+        else:
+            _give_up(mailbox, lane, "expired", DeadlineExceeded(mailbox.path))
         return AGAIN
     try:
         keyed = mailbox.key_of is not None and envelope.key is None
@@ -93,7 +99,9 @@ def _take(mailbox: Mailbox, lane: Any) -> None:
         mailbox.room_made()
 
 
-def _give_up(mailbox: Mailbox, lane: Any, reason: Reason, error: BaseException) -> None:
+def _give_up(
+    mailbox: Mailbox, lane: Any, reason: Reason, error: BaseException | None
+) -> None:
     """Let the head of *lane* leave as a dead letter; a key that it holds is free again."""
     envelope = lane[0]
     _take(mailbox, lane)
@@ -155,7 +163,7 @@ def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Again | Literal[True
             return True
         case Wait(seconds, keyed):
             if not keyed or seconds is None:
-                mailbox.reopen_in(seconds)
+                _reopen_in(mailbox, seconds)
                 return None
             _take(mailbox, lane)
             mailbox.step_aside(envelope, seconds)
@@ -171,6 +179,18 @@ def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Again | Literal[True
                 mailbox.release_key(envelope)
             return AGAIN
     raise AssertionError(answer)
+
+
+def _reopen_in(mailbox: Mailbox, seconds: float | None) -> None:
+    """Look at the gate again in *seconds*; `None`: when somebody records an outcome."""
+    if seconds is None:
+        return
+    heap, when = mailbox.kernel.heap, mailbox.kernel.now() + seconds
+    if mailbox.reopening is not None:
+        if mailbox.reopening[2] is not None and mailbox.reopening[0] <= when:
+            return
+        heap.settle(mailbox.reopening)
+    mailbox.reopening = heap.at(when, lambda _: mailbox.wake_for_work())
 
 
 def give_back(cell: Cell) -> None:

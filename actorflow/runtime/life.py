@@ -141,7 +141,10 @@ async def _stop(cell: Cell, stopper: Any, ending: Ending) -> None:
 
 async def _hook(cell: Cell, hook: Any, seconds: float, *, commit: bool) -> BaseException | None:
     """Run `on_start` or `on_stop` like a turn; answers what it failed with."""
-    envelope = cell.lease = Envelope(None, f"start-{cell.incarnation}")
+    kernel = cell.kernel
+    # What it sends may have to be kept, under an id that no other message ever has.
+    root = f"start-{cell.incarnation}" if kernel.journal is None else next(kernel.ids)
+    envelope = cell.lease = Envelope(None, root)
     cell.turn = cell.turn_type(cell, envelope)
     timeout, cell.timeout = cell.timeout, seconds
     error: BaseException | None = None

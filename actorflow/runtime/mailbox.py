@@ -108,6 +108,9 @@ class Mailbox:
         "writers",
     )
 
+    #: Whether there is more than one way to go; see `stages.ways`.
+    forked = feedback = False
+
     def __init__(
         self,
         path: str,
@@ -161,6 +164,14 @@ class Mailbox:
         if self.closed or self.overflow != "block":
             return True
         return self.free() > 0 and not self.writers
+
+    def rooms(self) -> tuple[Mailbox, ...]:
+        """Whose room a message needs that is put here."""
+        return (self,)
+
+    def leads_to(self, name: str) -> bool:
+        """Whether it is the mailbox of the stage *name*."""
+        return self.path.rpartition("/")[2] == name
 
     def free(self) -> int:
         """Places that nobody has been promised; below 0 after a spill."""
@@ -301,20 +312,6 @@ class Mailbox:
             or self.key_of is not None
             or self.crowd() >= self.max_waiting
         )
-
-    def reopen_in(self, seconds: float | None) -> None:
-        """Look at the gate again in *seconds*; `None`: when somebody records an outcome."""
-        if seconds is None:
-            return
-        when = self.kernel.now() + seconds
-        if self.reopening is not None:
-            if self.reopening[2] is not None and self.reopening[0] <= when:
-                return
-            self.kernel.heap.settle(self.reopening)
-        self.reopening = self.kernel.heap.at(when, self._reopen)
-
-    def _reopen(self, _: Any) -> None:
-        self.wake_for_work()
 
     # What comes back ------------------------------------------------------------------
 

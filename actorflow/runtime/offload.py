@@ -125,10 +125,12 @@ async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: boo
     is settled only after the thread has ended.
     """
     kernel = cell.kernel
+    most = THREADS_PER_MAILBOX + len(cell.mailbox.readers)
     limiter = kernel.limiters.get(cell.mailbox.path)
     if limiter is None:
-        limiter = trio.CapacityLimiter(THREADS_PER_MAILBOX)
-        kernel.limiters[cell.mailbox.path] = limiter
+        limiter = kernel.limiters[cell.mailbox.path] = trio.CapacityLimiter(most)
+    elif limiter.total_tokens < most:
+        limiter.total_tokens = most
     job: Any = StuckThread(cell, fn, args, limiter)
     try:
         return await trio.to_thread.run_sync(job.run, abandon_on_cancel=True, limiter=job)

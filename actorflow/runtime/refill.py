@@ -67,7 +67,7 @@ def refill(mailbox: Mailbox, mail: Mail) -> None:
     kernel = mailbox.kernel
     ahead = kernel.ports.wall() - kernel.now()
     due: list[tuple[Envelope, Record]] = []
-    for envelope, record in mail.others:
+    for envelope, record in sorted(mail.others, key=_turn):
         if record.lane in _FIRST:
             due.append((envelope, record))
         elif record.lane == SLEEPING:
@@ -82,6 +82,12 @@ def refill(mailbox: Mailbox, mail: Mail) -> None:
     if mail.waiting:
         _fill_user_lane(mailbox, mail.waiting)
     mailbox.look_again()
+
+
+def _turn(mail: tuple[Envelope, Record]) -> tuple[float, int]:
+    """Moments that have passed while nobody ran become one, so their order is kept here."""
+    record = mail[1]
+    return record.more.get("due", 0.0), record.order
 
 
 def _hold_key(mailbox: Mailbox, envelope: Envelope) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
+from actorflow.core.envelope import Envelope
+from actorflow.core.letters import Unreadable
+from actorflow.errors import DecodeError
 from actorflow.policies.retry import Retry
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import Cell
@@ -23,9 +27,8 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
     kernel, mailbox = cell.kernel, cell.mailbox
     assert mailbox.journal is not None
     replaces = spec.options.get("replace", False)
-    known = kernel.stored.tag(cell.path)
-    if known is not None and not replaces:
-        check_class(spec.start, known, cell.path)
+    if kernel.stored.tag(cell.path) is not None and not replaces:
+        check_class(spec.start, kernel.stored, cell.path)
     state, mail = kernel.stored.take(cell.path)
     fresh = state is None or replaces
     cell.kept = Kept(cell, _plain(spec), None if fresh else state)
@@ -38,10 +41,26 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
         mailbox.journal.careful.watch(mailbox, attempts_of(spec.policies))
     _refill(cell, mail)
     if not fresh:
-        wall = kernel.ports.wall()
-        for key, due, every, body in state["timers"]:
-            restart_timer(cell, key, max(0.0, due - wall), decode(body, max_bytes=None), every)
+        for timer in sorted(state["timers"], key=itemgetter(1)):  # Several may be due by now.
+            _restart(cell, *timer)
     mailbox.look_again()
+
+
+def _restart(cell: Cell, key: bytes, due: float, every: float | None, body: bytes) -> None:
+    """Let a timer run on; what it was to send is a dead letter, if it cannot be read."""
+    kernel, name = cell.kernel, None
+    try:
+        name = decode(key, max_bytes=None)
+        message = decode(body, max_bytes=None)
+    except DecodeError as error:
+        envelope = Envelope(Unreadable(body, str(error)), next(kernel.ids))
+        envelope.packed = body
+        fault = DecodeError(f"of timer {name!r}: {error}")
+        kernel.held += 1
+        kernel.give_up(envelope, "unknown_schema", fault, cell.path)
+        cell.kept.mark()
+    else:
+        restart_timer(cell, name, max(0.0, due - kernel.ports.wall()), message, every)
 
 
 def _refill(cell: Cell, mail: Mail) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import trio
 
+from actorflow.core.envelope import UNWANTED, WITHDRAWN
 from actorflow.errors import DeadlineExceeded, EncodeError, MailboxFull, MessageFailed, WorkerDied
-from actorflow.policies.decision import Escalate, Quarantine, Redeliver, Restart, Stop
+from actorflow.policies.decision import Ack, Escalate, Quarantine, Redeliver, Restart, Stop
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.commit import commit_failure, commit_value
 from actorflow.runtime.effects import Effects
@@ -22,7 +23,7 @@ from actorflow.runtime.offload import wait_for_stuck
 from actorflow.runtime.waits import hopeless
 from actorflow.wire.codec import encode
 
-__all__ = ["make_room", "settle", "targets_of", "unwritable"]
+__all__ = ["choose", "make_room", "rooms_ahead", "settle", "targets_of", "unwritable", "values_of"]
 
 #: A commit that waits for several mailboxes goes ahead after this long, in seconds.
 SEVERAL_WAIT_SECONDS = 1.0
@@ -36,6 +37,8 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
         error = cell.kept.pack(cell, value)
     if error is None:
         error = unwritable(cell)
+    if error is None and cell.target is not None and cell.target.forked:
+        error = choose(cell, values_of(cell, value))
     if error is None:
         error = await make_room(cell, targets_of(cell))
         if error is None:
@@ -52,6 +55,24 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
     if crashed:
         return Ending("crash", error, in_turn=True)
     return Ending("stopped") if isinstance(decision, Stop) else None
+
+
+def values_of(cell: Cell, value: Any) -> list[Any]:
+    """What goes on from a turn of a stage that returned *value*."""
+    effects: Effects | None = None if cell.turn is None else cell.turn.effects
+    if effects is None:
+        return [value]
+    return effects.emits if effects.skipped else [*effects.emits, value]
+
+
+def choose(cell: Cell, values: list[Any]) -> Exception | None:
+    """Settle which ways *values* go; functions of the flow's are called, and may fail."""
+    target: Any = cell.target
+    try:
+        cell.chosen = target.choose(cell.lease, values)
+    except Exception as error:
+        return error
+    return None
 
 
 def unwritable(cell: Cell) -> EncodeError | None:
@@ -71,6 +92,10 @@ def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
     assert envelope is not None
     if isinstance(error, MessageFailed):
         return Quarantine("failed")
+    if envelope.deadline == UNWANTED:
+        return Quarantine("sibling_failed")
+    if envelope.deadline == WITHDRAWN:
+        return Ack()
     if cell.chain is None:
         return Quarantine("expired" if isinstance(error, DeadlineExceeded) else "failed")
     kernel = cell.kernel
@@ -88,12 +113,19 @@ def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
     return decision
 
 
+def rooms_ahead(cell: Cell) -> list[Mailbox]:
+    """The mailboxes that the values of a stage go into next."""
+    if cell.chosen is None:
+        return [cell.target]
+    return list(dict.fromkeys(room for way, *_ in cell.chosen for room in way.rooms))
+
+
 def targets_of(cell: Cell) -> list[Mailbox]:
     """The mailboxes this turn's commit will put into and may have to wait for."""
     effects: Effects | None = None if cell.turn is None else cell.turn.effects
     targets: list[Mailbox] = []
     if cell.target is not None and (effects is None or not effects.skipped or effects.emits):
-        targets.append(cell.target)
+        targets += rooms_ahead(cell)
     if effects is not None:
         for target, _, delay in effects.sends:
             if target is cell or delay > 0 or target in effects.newborn:

@@ -7,8 +7,8 @@ from typing import Any
 import trio
 
 from actorflow import options as check
-from actorflow.core.envelope import Envelope
-from actorflow.core.letters import DeadLetter
+from actorflow.core.envelope import Envelope, address
+from actorflow.core.letters import DeadLetter, Unreadable
 from actorflow.errors import ActorStopped, ConfigurationError, UsageError
 from actorflow.policies.chain import Chain
 from actorflow.policies.supervision import ChildSpec
@@ -22,6 +22,7 @@ from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ref import ActorRef, ref_to
 from actorflow.runtime.remember import remember
 from actorflow.runtime.supervisor import SupervisorCell
+from actorflow.wire.codec import decode
 
 __all__ = [
     "ActorCell",
@@ -211,12 +212,20 @@ class SupervisorRef(ActorRef[Any]):
 
 
 async def replay(supervisor: SupervisorCell, letter: DeadLetter) -> None:
-    """Send a dead letter's body to its actor again."""
+    """Send a dead letter's body to its actor again.
+
+    Raises:
+        ActorStopped: The actor is gone.
+        DecodeError: The body cannot be read, still.
+    """
     kernel = supervisor.kernel
     node = kernel.nodes.get(letter.stage_or_actor)
     if node is None:
         raise ActorStopped(letter.stage_or_actor)
-    envelope = Envelope(letter.body, letter.id)
+    body = letter.body
+    if type(body) is Unreadable:
+        body = decode(body.packed, max_bytes=None)
+    envelope = Envelope(body, *address(letter.id))
     envelope.replays = letter.replays + 1
     if not node.mailbox.has_room():
         await node.mailbox.wait_for_room()

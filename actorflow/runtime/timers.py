@@ -64,8 +64,13 @@ class Timers:
 
         A timer of the same key is replaced. A tick that comes while the one before it has
         not been handled is left out.
+
+        Raises:
+            EncodeError: A durable actor could not keep it.
         """
         _check_key(key)
+        if self._cell.kept is not None:
+            encode([key, message])
         seconds(f"timer {key!r} delay", delay)
         if every is not None:
             positive(f"timer {key!r} every", every)

@@ -15,11 +15,18 @@ from typing import Any, NoReturn
 import trio
 
 from actorflow.core.envelope import Envelope, child, message_id
-from actorflow.errors import MessageFailed, OutboxFull, StashFull, TurnEnded, UsageError
+from actorflow.errors import (
+    ConfigurationError,
+    MessageFailed,
+    OutboxFull,
+    StashFull,
+    TurnEnded,
+    UsageError,
+)
 from actorflow.options import priority as priority_of
 from actorflow.options import seconds
 from actorflow.runtime.cell import Cell, turn_here
-from actorflow.runtime.effects import MAX_EMITS, Effects, unstash, unwatch, watch
+from actorflow.runtime.effects import MAX_EMITS, Addressed, Effects, unstash, unwatch, watch
 from actorflow.runtime.offload import in_process, in_thread
 from actorflow.runtime.ref import ActorRef, ask_with, join, ref_to
 from actorflow.runtime.timers import Timers
@@ -188,16 +195,24 @@ class Turn:
         """Answer the ask with *value* instead of what the handler returns."""
         self._wanted().answer = value
 
-    def emit(self, value: Any) -> None:
-        """Send *value* on to the next stage when the turn commits.
+    def emit(self, value: Any, to: str | None = None) -> None:
+        """Send *value* on when the turn commits.
+
+        Args:
+            value: What to send.
+            to: Name of the one stage that is to get it, of those that follow; all by default.
 
         Raises:
             OutboxFull: The turn has emitted as much as a turn may.
+            ConfigurationError: No stage of that name follows.
         """
         effects = self._wanted()
         if len(effects.emits) >= MAX_EMITS:
             raise OutboxFull(self._live().path, MAX_EMITS)
-        effects.emits.append(value)
+        target = self._live().target
+        if to is not None and (target is None or not target.leads_to(to)):
+            raise ConfigurationError("ctx.emit() to", to, "the name of a stage that follows")
+        effects.emits.append(Addressed(to, value) if to is not None and target.forked else value)
 
     def skip(self) -> None:
         """Send nothing on: what the handler returns is dropped and the item counts as skipped."""

@@ -19,7 +19,7 @@ from actorflow.graph.stage import Stage
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.commit import commit_emission
 from actorflow.runtime.offload import in_process, in_thread
-from actorflow.runtime.settle import make_room, unwritable
+from actorflow.runtime.settle import choose, make_room, rooms_ahead, unwritable
 from actorflow.runtime.turn import Turn
 from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over
 
@@ -155,16 +155,20 @@ async def _emit_all(
 
 async def _emit(cell: Cell, value: Any) -> None:
     """One emission. The time that it waits for room is not the handler's."""
-    assert cell.target is not None
-    error = unwritable(cell)
+    target: Any = cell.target
+    error: Exception | None = unwritable(cell)
+    if error is None and target.forked:
+        error = choose(cell, [value])
     if error is not None:
         raise error
-    if cell.target.overflow == "fail" and cell.target.free() <= 0:
-        raise MailboxFull(cell.target.path, cell.target.capacity)
-    if not cell.target.has_room():
+    rooms = rooms_ahead(cell)
+    for each in rooms:
+        if each.overflow == "fail" and each.free() <= 0:
+            raise MailboxFull(each.path, each.capacity)
+    if not all(each.has_room() for each in rooms):
         began, ends_at = cell.kernel.now(), cell.ends_at
         cell.ends_at = float("inf")
-        await make_room(cell, [cell.target])
+        await make_room(cell, rooms)
         journal = cell.mailbox.journal
         if journal is not None and journal.careful is not None:
             await journal.careful.again(cell.lease, cell.mailbox)

@@ -79,7 +79,8 @@ def perform(address: bytes, how: str, load: bytes) -> bytes:
     Args:
         address: From `address_of`.
         how: ``"value"``; ``"spread"`` spreads the message over the parameters; ``"values"`` and
-            ``"spread values"`` do the same and exhaust the generator that comes back.
+            ``"spread values"`` do the same and exhaust the generator that comes back; ``"call"``
+            takes the message for positional arguments and keywords.
         load: From `pack`.
 
     Raises:
@@ -88,7 +89,10 @@ def perform(address: bytes, how: str, load: bytes) -> bytes:
     fn = _handler(address)
     body = pickle.loads(load)
     try:
-        value = spread_over(fn, body, {}) if how.startswith("spread") else fn(body)
+        if how == "call":
+            value = fn(*body[0], **body[1])
+        else:
+            value = spread_over(fn, body, {}) if how.startswith("spread") else fn(body)
         if inspect.isawaitable(value):
             raise TypeError(f"{fn!r} gave an awaitable; an `async def` needs runs_in='loop'")
         if how.endswith("values"):

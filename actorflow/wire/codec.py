@@ -7,9 +7,11 @@ What msgpack lacks is written in one of two ways:
 
     scalar      ext(code, payload)            payload by `scalars`, never msgpack
     container   [ext(mark, name), *inside]    the mark comes first in an ordinary array
+    packed      ext(code, bytes)              what `encode` wrote of a value, as it was
 
 So msgpack sees every nesting as its own arrays and maps and keeps its own stack for
 them. No hook ever unpacks: a bomb of ext inside ext is one ext with a long payload.
+What is packed is read after what it was in, layer by layer, and a few layers at most.
 
 Both ways run at the speed of C for plain bodies. Whether an answer needs a closer
 look is told by the bytes: no byte that could begin an ext or bin means that no hook
@@ -31,6 +33,7 @@ from msgpack.exceptions import ExtraData
 
 from actorflow.errors import DecodeError, EncodeError
 from actorflow.wire.frozen import LEAVES
+from actorflow.wire.packed import Packed
 from actorflow.wire.place import (
     MAX_DEPTH,
     TOO_DEEP,
@@ -42,8 +45,12 @@ from actorflow.wire.place import (
     why,
 )
 from actorflow.wire.reader import (
+    CONTEXT,
     INSTANCE,
+    MAX_LAYERS,
+    PACKED,
     REFERENCE,
+    TOO_MANY_LAYERS,
     WHOLES,
     RawExt,
     RawMap,
@@ -55,12 +62,14 @@ from actorflow.wire.reader import (
 from actorflow.wire.registry import REGISTRY
 from actorflow.wire.scalars import SCALARS
 
-__all__ = ["MAX_BYTES", "decode", "encode", "tags"]
+__all__ = ["MAX_BYTES", "decode", "encode", "pack", "tags", "unpack"]
 
 MAX_BYTES = 1_048_576
 """Most bytes `decode` takes unless told otherwise; a megabyte of small ints is ten of objects."""
 
 _HEADS = {cls: ExtType(code, b"") for cls, code in WHOLES.items()}
+_CONTEXT_HEAD = ExtType(CONTEXT, b"")
+_CONTEXT_BYTES = b"\xc7\0" + bytes([CONTEXT])
 _SORTABLE = {str, bytes, int, uuid.UUID, datetime.date, datetime.timedelta}  # Total orders only.
 
 _STRANGERS = {bytearray, memoryview, ExtType, Timestamp}  # msgpack takes them as if they were ours.
@@ -120,15 +129,30 @@ def decode(
         if size <= _LONG and len(data.translate(None, _MAY_BEGIN_EXT)) == size:
             return unpackb(data, object_pairs_hook=read_map, strict_map_key=False)
         reader = Reader(resolve)
-        value = _unpack(
-            data, ext_hook=reader.ext, list_hook=reader.array, object_pairs_hook=read_map
-        )
-        if reader.open_marks:
-            raise DecodeError("a mark stands where none may")
+        value = _read(data, reader)
+        if reader.packed:
+            _read_packed(reader)
         return value
     except Exception as error:
         found = _damage(data, resolve, error)
         raise found from found.__cause__
+
+
+def pack(value: object) -> Packed:
+    """*value* as its bytes, which nobody can change.
+
+    Raises:
+        EncodeError: It cannot be written.
+    """
+    data = encode(value)
+    if _CONTEXT_BYTES in data and _layers(data) >= MAX_LAYERS:
+        raise EncodeError(TOO_MANY_LAYERS, "body")
+    return Packed(data)
+
+
+def unpack(packed: Packed) -> Any:
+    """A copy of what was packed that nobody else has."""
+    return decode(packed.data, max_bytes=None, resolve=packed.resolve)
 
 
 def tags(
@@ -149,11 +173,51 @@ def tags(
 
     data = _within(max_bytes, data)
     try:
-        _skim(data)
-        _unpack(data, ext_hook=note, object_pairs_hook=len)
+        _layers(data, note)
     except Exception as error:
         raise DecodeError(_diagnosis(error), "body") from error
     return frozenset(found)
+
+
+def _read(data: bytes, reader: Reader) -> Any:
+    value = _unpack(data, ext_hook=reader.ext, list_hook=reader.array, object_pairs_hook=read_map)
+    if reader.open_marks:
+        raise DecodeError("a mark stands where none may")
+    return value
+
+
+def _read_packed(reader: Reader) -> None:
+    """Read what is packed in what was read, so that who opens it later finds no damage."""
+    for _ in range(MAX_LAYERS):
+        layer, reader.packed = reader.packed, []
+        for data in (packed.data for packed in layer):
+            _check_depth(data)
+            if len(data) <= _LONG and len(data.translate(None, _MAY_BEGIN_EXT)) == len(data):
+                unpackb(data, object_pairs_hook=read_map, strict_map_key=False)
+            else:
+                _read(data, reader)
+    if reader.packed:
+        raise DecodeError(TOO_MANY_LAYERS)
+
+
+def _layers(data: bytes, note: Callable[[int, bytes], None] = lambda code, payload: None) -> int:
+    """How many layers of packed values there are in the bytes; *note* is told of every ext."""
+    layer = [data]
+    for number in range(MAX_LAYERS + 1):
+        inner: list[bytes] = []
+
+        def hook(code: int, payload: bytes, inner: list[bytes] = inner) -> None:
+            note(code, payload)
+            if code == PACKED:
+                inner.append(payload)
+
+        for each in layer:
+            _check_depth(each)
+            _unpack(each, ext_hook=hook, object_pairs_hook=len)
+        if not inner:
+            return number
+        layer = inner
+    raise DecodeError(TOO_MANY_LAYERS)
 
 
 def _within(max_bytes: int | None, data: object) -> bytes:
@@ -178,6 +242,10 @@ def _write(value: Any) -> Any:
         return ExtType(scalar.code, scalar.write(value))
     if cls is set or cls is frozenset:
         return [_HEADS[cls], *_Order().sort(value)]
+    if cls is Packed:
+        return ExtType(PACKED, value.data)
+    if REGISTRY.context is not None and cls is REGISTRY.context.cls:
+        return [_CONTEXT_HEAD, *REGISTRY.context.apart(value)]
     if cls in REGISTRY.references:
         reference = REGISTRY.references[cls]
         return ExtType(REFERENCE, f"{reference.tag}\n{reference.to_path(value)}".encode())
@@ -239,6 +307,11 @@ def _may_be_deep(data: bytes) -> bool:
     return len(data) > _SHORT or len(data) - len(data.translate(None, _MAY_NEST)) > MAX_DEPTH
 
 
+def _check_depth(data: bytes) -> None:
+    if len(data) > MAX_DEPTH and _may_be_deep(data):
+        _skim(data)
+
+
 def _padding() -> bytes:
     """Arrays in arrays that leave MAX_DEPTH levels of msgpack's own stack for the body."""
     if Unpacker.__module__ == "msgpack.fallback":
@@ -275,15 +348,26 @@ def _damage(data: bytes, resolve: Callable[[str], Any] | None, error: Exception)
     """What to raise for *error*: with the place, if a second reading comes to one."""
     found = None
     try:
-        _skim(data, padding=b"")  # What is too deep for us still has a place.
-        hooks: dict[str, Any] = {"ext_hook": RawExt, "object_pairs_hook": RawMap}
-        found = locate(_unpack(data, unicode_errors="surrogateescape", **hooks), resolve)
+        found = locate(_unpack_raw(data), resolve, _unpack_part)
     except Exception as another:
         error = another
     if found is None:
         found = DecodeError(_diagnosis(error), "body")
         found.__cause__ = error
     return found
+
+
+def _unpack_raw(data: bytes) -> Any:
+    _skim(data, padding=b"")  # What is too deep for us still has a place.
+    hooks: dict[str, Any] = {"ext_hook": RawExt, "object_pairs_hook": RawMap}
+    return _unpack(data, unicode_errors="surrogateescape", **hooks)
+
+
+def _unpack_part(data: bytes) -> Any:
+    try:
+        return _unpack_raw(data)
+    except Exception as error:
+        raise DecodeError(_diagnosis(error)) from error
 
 
 def _diagnosis(error: Exception) -> str:

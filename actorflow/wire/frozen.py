@@ -21,7 +21,17 @@ from typing import Any
 
 import attrs
 
-__all__ = ["FROZEN", "LEAVES", "MESSAGES", "admit_leaf", "admit_message", "is_frozen"]
+from actorflow.wire.packed import Packed
+
+__all__ = [
+    "FROZEN",
+    "LEAVES",
+    "MESSAGES",
+    "admit_frozen",
+    "admit_leaf",
+    "admit_message",
+    "is_frozen",
+]
 
 LEAVES: set[type] = {
     type(None),
@@ -40,6 +50,7 @@ LEAVES: set[type] = {
     pathlib.WindowsPath,
     pathlib.PurePosixPath,
     pathlib.PureWindowsPath,
+    Packed,
 }
 """Types the codec writes that have nothing inside; registered Enums and references join."""
 
@@ -74,6 +85,11 @@ def is_frozen(value: object) -> bool:
 def admit_leaf(cls: type) -> None:
     """Take in a type that has nothing inside: a registered Enum or a reference."""
     LEAVES.add(cls)
+    FROZEN.add(cls)
+
+
+def admit_frozen(cls: type) -> None:
+    """Take in a type that holds others and sees to it that they cannot change: the Context."""
     FROZEN.add(cls)
 
 

@@ -115,7 +115,7 @@ def _fault(
 
 
 def _levels(value: object) -> int:
-    if type(value) in REGISTRY.by_class:
+    if type(value) in REGISTRY.by_class or REGISTRY.is_context(type(value)):
         return 2
     return 0 if type(value) in LEAVES else 1
 
@@ -124,8 +124,9 @@ def _named_parts(value: Any) -> Iterator[tuple[str, object]]:
     kind = type(value)
     if kind in (list, tuple):
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
-    elif kind is dict:
-        for index, (key, part) in enumerate(value.items()):
+    elif kind is dict or REGISTRY.is_context(kind):
+        table = value if kind is dict else _values(value)
+        for index, (key, part) in enumerate(table.items()):
             yield f".keys()[{index}]", key
             yield f"[{told(key)}]", part
     elif kind in (set, frozenset):
@@ -147,6 +148,12 @@ def read_fields(value: object) -> dict[str, object]:
         return entry.shape.read(value)
     except Exception as error:
         raise EncodeError(f"cannot read a field of {entry.tag}: {why(error)}") from error
+
+
+def _values(context: object) -> dict[str, object]:
+    shape = REGISTRY.context
+    assert shape is not None
+    return shape.apart(context)[2]
 
 
 def find_stranger(value: object, strangers: Set[type]) -> object | None:
@@ -175,7 +182,8 @@ def find_stranger(value: object, strangers: Set[type]) -> object | None:
             found: object = whole
             return found
         else:
-            for part in read_fields(whole).values():
+            inside = _values(whole) if REGISTRY.is_context(kind) else read_fields(whole)
+            for part in inside.values():
                 if type(part) not in LEAVES:
                     add(part)
     return None

@@ -1,6 +1,6 @@
 """Build values from what msgpack found, and find the place where that goes wrong.
 
-    ext(code, payload) ──► Reader.ext   ──► scalar, reference or `Mark`
+    ext(code, payload) ──► Reader.ext   ──► scalar, reference, `Packed` or `Mark`
     array              ──► Reader.array ──► list, or what the mark at its head says
     map                ──► read_map     ──► dict, each key once
 
@@ -16,13 +16,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from actorflow.errors import DecodeError
+from actorflow.wire.packed import Packed
 from actorflow.wire.place import MAX_DEPTH, TOO_DEEP, place_of, told, why
 from actorflow.wire.registry import REGISTRY, Entry
 from actorflow.wire.scalars import SCALARS_BY_CODE
 
 __all__ = [
+    "CONTEXT",
     "INSTANCE",
+    "MAX_LAYERS",
+    "PACKED",
     "REFERENCE",
+    "TOO_MANY_LAYERS",
     "WHOLES",
     "RawExt",
     "RawMap",
@@ -33,14 +38,25 @@ __all__ = [
 ]
 
 REFERENCE, TUPLE, SET, FROZENSET, INSTANCE = 16, 17, 18, 19, 20  # On disk; they never change.
+CONTEXT, PACKED = 21, 22  # These too.
 WHOLES = {tuple: TUPLE, set: SET, frozenset: FROZENSET}
-MARKS = {*WHOLES.values(), INSTANCE}
+MARKS = {*WHOLES.values(), INSTANCE, CONTEXT}
 
 CROWD = 64
 """Most keys of one hash in one dict or set. Strings are salted, ints, tuples and UUIDs
 are not: 50,000 that collide fit in a megabyte and would take a minute to tell apart."""
 
+MAX_LAYERS = 8
+"""Most packed values inside one another: lists in Contexts in lists in Contexts. Each is
+read by itself, so that MAX_DEPTH holds within each; without a limit of their own, a
+megabyte could hold 50,000, and copying each out of the one around it would take an hour."""
+
+TOO_MANY_LAYERS = (
+    f"more than {MAX_LAYERS} packed values inside one another; keep the parts apart, refer by id"
+)
+
 Resolve: TypeAlias = Callable[[str], Any]
+Unpack: TypeAlias = Callable[[bytes], Any]
 
 
 class Mark:
@@ -64,6 +80,7 @@ class Reader:
     def __init__(self, resolve: Resolve | None) -> None:
         self.resolve = resolve
         self.open_marks = 0  # Read and not yet used; one that stays is out of place.
+        self.packed: list[Packed] = []  # Not yet looked into; no hook may unpack.
 
     def ext(self, code: int, payload: bytes) -> Any:
         scalar = SCALARS_BY_CODE.get(code)
@@ -75,6 +92,9 @@ class Reader:
                 raise DecodeError(f"damaged {name}: {why(error)}") from error
         if code == REFERENCE:
             return self._reference(payload)
+        if code == PACKED:
+            self.packed.append(Packed(payload, self.resolve))
+            return self.packed[-1]
         if code not in MARKS:
             raise DecodeError(f"unknown ext code {code}")
         self.open_marks += 1
@@ -94,6 +114,8 @@ class Reader:
             return _instance(mark.entry, mark.version, items)
         if mark.code == TUPLE:
             return tuple(items[1:])
+        if mark.code == CONTEXT:
+            return _context(items[1:])
         return _members(items[1:], set if mark.code == SET else frozenset)
 
     def _reference(self, payload: bytes) -> Any:
@@ -180,6 +202,20 @@ def _instance(entry: Entry, version: int, items: list[Any]) -> Any:
         raise DecodeError(f"cannot make {entry.tag}: {why(error)}") from error
 
 
+def _context(parts: list[Any]) -> Any:
+    if REGISTRY.context is None:
+        raise DecodeError("nobody reads a Context here; import actorflow.core.context")
+    if [type(part) for part in parts] != [str, list, dict]:
+        raise DecodeError("damaged Context: it has a name, the keys written, and its values")
+    name, written, values = parts
+    if not {str}.issuperset(map(type, (*written, *values))):
+        raise DecodeError("damaged Context: one of its keys is no text")
+    try:
+        return REGISTRY.context.together(name, written, values)
+    except Exception as error:
+        raise DecodeError(f"cannot make a Context: {why(error)}") from error
+
+
 class RawExt(NamedTuple):
     """An ext as it was found."""
 
@@ -191,9 +227,15 @@ class RawMap(list[tuple[Any, Any]]):
     """The pairs of a map as they were found."""
 
 
-def locate(raw: object, resolve: Resolve | None) -> DecodeError | None:
-    """The first refusal met when building *raw* from the outside in, with its place."""
-    walk = _Walk(resolve)
+def locate(raw: object, resolve: Resolve | None, unpack: Unpack) -> DecodeError | None:
+    """The first refusal met when building *raw* from the outside in, with its place.
+
+    Args:
+        raw: What was unpacked without hooks.
+        resolve: As for `Reader`.
+        unpack: Unpacks, in the same way, what is packed in it; raises `DecodeError`.
+    """
+    walk = _Walk(resolve, unpack)
     try:
         walk.whole(raw, MAX_DEPTH)
     except DecodeError as error:
@@ -206,8 +248,10 @@ def locate(raw: object, resolve: Resolve | None) -> DecodeError | None:
 class _Walk:
     """One slow decoding. A refusal leaves its place behind, innermost segment first."""
 
-    def __init__(self, resolve: Resolve | None) -> None:
+    def __init__(self, resolve: Resolve | None, unpack: Unpack) -> None:
         self.reader = Reader(resolve)
+        self.unpack = unpack
+        self.layers = MAX_LAYERS
         self.place: list[str] = []
 
     def whole(self, raw: Any, depth: int) -> Any:
@@ -223,8 +267,17 @@ class _Walk:
             value = self.reader.ext(raw.code, raw.payload)
             if type(value) is Mark:
                 raise DecodeError(f"ext code {raw.code} may only stand at the head of an array")
+            if type(value) is Packed:
+                self._packed(value.data)
             return value
         return raw
+
+    def _packed(self, data: bytes) -> None:
+        if self.layers == 0:
+            raise DecodeError(TOO_MANY_LAYERS)
+        self.layers -= 1
+        self.whole(self.unpack(data), MAX_DEPTH)
+        self.layers += 1
 
     def _array(self, raw: list[Any], depth: int) -> Any:
         if depth == 0:
@@ -232,6 +285,9 @@ class _Walk:
         head = self._head(raw)
         if head is not None and head.entry is not None:
             return self.reader.array([head, *self._fields(raw[1:], depth)])
+        if head is not None and head.code == CONTEXT and type(raw[-1]) is RawMap:
+            parts = [self.whole(part, depth - 1) for part in raw[1:-1]]
+            return self.reader.array([head, *parts, self._map(raw[-1], depth - 1)])
         rest = raw if head is None else raw[1:]
         items = [] if head is None else [head]
         try:

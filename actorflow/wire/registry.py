@@ -2,6 +2,7 @@
 
     @message / register / actor ──► Entry(cls, tag, version) ◄── codec, by class or by tag
     @upcast(tag, 1), (tag, 2) ...  ──► fields of version 1 ──► 2 ──► ... ──► current
+    register_context               ──► the one class of Contexts, known here by its parts
 
 Bytes name a class by its tag, never by its place in a module, so classes can be
 moved and renamed. A tag belongs to one class for good; only a class of the same
@@ -22,11 +23,13 @@ import attrs
 
 from actorflow import options
 from actorflow.errors import ConfigurationError, DecodeError
-from actorflow.wire.frozen import admit_leaf, admit_message
+from actorflow.wire.frozen import admit_frozen, admit_leaf, admit_message
 from actorflow.wire.shape import Shape, shape_of
 
 __all__ = [
     "REGISTRY",
+    "ContextParts",
+    "ContextShape",
     "Entry",
     "Reference",
     "Registry",
@@ -34,6 +37,7 @@ __all__ = [
     "known",
     "message",
     "register",
+    "register_context",
     "register_reference",
     "upcast",
 ]
@@ -41,6 +45,7 @@ __all__ = [
 C = TypeVar("C", bound=type)
 Fields = dict[str, Any]
 Upcaster = Callable[[Fields], Fields]
+ContextParts = tuple[str, list[str], dict[str, Any]]
 U = TypeVar("U", bound=Upcaster)
 
 
@@ -64,6 +69,19 @@ class Reference:
     from_path: Callable[[str], Any]
 
 
+@attrs.frozen
+class ContextShape:
+    """How a Context comes apart and together: its name, the keys written, key to value.
+
+    A value that could change is `Packed`. What `together` gets came from bytes; it may
+    raise any `Exception`.
+    """
+
+    cls: type
+    apart: Callable[[Any], ContextParts]
+    together: Callable[[str, list[str], dict[str, Any]], Any]
+
+
 class Registry:
     """Tags, versions, upcasters and references. Nothing is ever taken out."""
 
@@ -72,6 +90,7 @@ class Registry:
         self.by_tag: dict[str, Entry] = {}
         self.references: dict[type, Reference] = {}
         self.references_by_tag: dict[str, Reference] = {}
+        self.context: ContextShape | None = None
         self._upcasters: dict[tuple[str, int], Upcaster] = {}
 
     def add(self, verb: str, cls: type, tag: str, version: int, shape: Shape | None) -> None:
@@ -101,6 +120,10 @@ class Registry:
             wanted = f"a version without upcaster ({_name(former)} is there, {_name(step)} came)"
             raise ConfigurationError(f"upcast({tag!r}).from_version", from_version, wanted)
         self._upcasters[tag, from_version] = step
+
+    def is_context(self, cls: type) -> bool:
+        """Whether *cls* is the class of Contexts."""
+        return self.context is not None and cls is self.context.cls
 
     def known(self, tag: str) -> bool:
         """Whether a class answers to *tag*."""
@@ -237,6 +260,22 @@ def register_reference(
     options.name("register_reference.tag", tag)
     REGISTRY.add_reference(Reference(cls, tag, to_path, from_path))
     admit_leaf(cls)
+
+
+def register_context(
+    cls: type,
+    apart: Callable[[Any], ContextParts],
+    together: Callable[[str, list[str], dict[str, Any]], Any],
+) -> None:
+    """Let the codec write Contexts, which are *cls*, and take them for frozen.
+
+    Args:
+        cls: The class. There is one; another takes its place.
+        apart: From a Context to its name, the keys written, and key to value.
+        together: From these parts to a Context.
+    """
+    REGISTRY.context = ContextShape(cls, apart, together)
+    admit_frozen(cls)
 
 
 def upcast(tag: str, from_version: int) -> Callable[[U], U]:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import attrs
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -21,8 +22,8 @@ from actorflow.durability.records import address
 from actorflow.durability.store import Change, DeadQuery, DeadRow, ResultRow
 from actorflow.errors import NotRunningError, StoreError
 from actorflow.testing import new_session
-from actorflow.wire.codec import decode
-from actorflow.wire.snapshot import Cut, fold, read_cut, read_record
+from actorflow.wire.codec import decode, encode
+from actorflow.wire.snapshot import Cut, fold, read_cut, read_record, rewrite
 from tests.flows.flowing import nothing_left
 
 __all__ = [
@@ -34,11 +35,13 @@ __all__ = [
     "Mortal",
     "Slow",
     "TapeSink",
+    "aged",
     "conserved",
     "fed_and_killed",
     "finished",
     "item_counts",
     "live",
+    "status_of",
 ]
 
 #: Real seconds after which what should happen at once will not happen.
@@ -264,6 +267,31 @@ class Disk:
         """Stored dead letters."""
         found = self._look(lambda store: store.dead(DeadQuery(run=run), 0, 100_000))
         return [row for _, row in found]
+
+
+def status_of(store: Any, run: str) -> str:
+    """What *store*, which nobody has opened, says of *run*."""
+    store.open(new_session())
+    with contextlib.closing(store):
+        return str(next(row.status for row in store.runs() if row.run == run))
+
+
+def aged(disk: MemoryDisk, run: str, **others: Any) -> None:
+    """Make what is on *disk* what the release before this one has written: without the figures,
+    facts and names that it did not know, but with *others*."""
+    state = Disk(disk).state(run)
+    assert state is not None
+    facts = {key: decode(data, max_bytes=None) for key, data in state.facts.items() if data}
+    for name in ("output", "rate"):
+        facts.pop(name, None)
+    for name in ("out", "timings"):
+        facts["run"].pop(name)
+    for key, fact in facts.items():
+        if key.startswith("source/"):
+            del fact["name"]
+    facts |= others
+    old = attrs.evolve(state, facts={key: encode(fact) for key, fact in facts.items()})
+    disk._runs[run].cuts[:] = [rewrite(old)]
 
 
 async def fed_and_killed(

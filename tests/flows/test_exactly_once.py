@@ -291,7 +291,7 @@ async def test_a_file_that_lacks_what_was_written_is_refused_and_left_alone(
 
     assert str(caught.value) == (
         f"{path}: has 4 bytes, and 1,234 bytes were written to it before; "
-        "put back the file that has them, or begin a new run"
+        "give the file that has them, or begin a new run"
     )
     assert path.read_text() == "one\n"
     assert drafts(path) == []
@@ -308,7 +308,7 @@ async def test_a_missing_file_is_refused_and_not_created(tmp_path: Path, fresh: 
 
     assert str(caught.value) == (
         f"{path}: is missing, and 12 bytes were written to it before; "
-        "put back the file that has them, or begin a new run"
+        "give the file that has them, or begin a new run"
     )
     assert not path.exists()
 

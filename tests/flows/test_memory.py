@@ -14,6 +14,7 @@ from tests.flows.flowing import Boom, counted, pipeline
 
 ITEMS = 20_000
 WINDOW = 64
+WORKERS = 4
 
 
 def alive() -> int:
@@ -34,10 +35,10 @@ async def first_time_fails(value: int, ctx: Turn) -> int:
 
 
 FLOWS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "plain": (lambda: [plain, stage(plain, name="again", workers=4)], {}),
-    "ordered": (lambda: [stage(plain, workers=4)], {"ordered": True}),
+    "plain": (lambda: [plain, stage(plain, name="again", workers=WORKERS)], {}),
+    "ordered": (lambda: [stage(plain, workers=WORKERS)], {"ordered": True}),
     "every item failing once": (
-        lambda: [stage(first_time_fails, workers=4, policies=[Retry(2, backoff=Fixed(0))])],
+        lambda: [stage(first_time_fails, workers=WORKERS, policies=[Retry(2, backoff=Fixed(0))])],
         {},
     ),
 }
@@ -60,6 +61,7 @@ async def test_twenty_thousand_items_keep_a_window_of_envelopes(
 
     assert report.counts == counted(fed=ITEMS, done=ITEMS)
     assert written == ITEMS
-    assert 0 < max(counts) - before <= WINDOW
+    # The frame of a worker may still hold what it has just finished.
+    assert 0 < max(counts) - before <= WINDOW + WORKERS
     gc.collect()
     assert alive() <= before

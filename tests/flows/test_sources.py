@@ -22,7 +22,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from actorflow.errors import ConfigurationError, DecodeError
 from actorflow.flows import files
-from actorflow.flows.files import LineSplitter
+from actorflow.flows.lines import LineSplitter
 from actorflow.flows.sources import (
     IterableSource,
     JsonLinesSource,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actorflow.errors import CompilationError
-from actorflow.graph import Plan, compile_pipeline, stage
+from actorflow.graph import Edge, Plan, compile_pipeline, stage
 
 
 async def fetch(url: str) -> str:
@@ -164,7 +164,7 @@ def test_explain_is_a_table_of_what_decides_how_stages_run() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"edges": (("fetch", "sink"),)},
+        {"edges": (Edge("fetch", "sink"),)},
         {"entry": "start"},
         {"exits": ("end",)},
         {"stages": (stage(fetch), stage(fetch))},

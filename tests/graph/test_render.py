@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from actorflow.graph import Plan, compile_pipeline, stage, to_dot, to_mermaid, to_text
+from actorflow.graph import Edge, Plan, compile_pipeline, stage, to_dot, to_mermaid, to_text
 
 
 async def fetch(url: str) -> str:
@@ -31,7 +31,7 @@ def tricky() -> Plan:
 
 def fork() -> Plan:
     a, b, c = (stage(fetch, name=name) for name in "abc")
-    edges = (("a", "b"), ("a", "c"))
+    edges = (Edge("a", "b"), Edge("a", "c"))
     return Plan(name="fork", stages=(a, b, c), edges=edges, entry="a", exits=("b", "c"))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from actorflow.errors import ConfigurationError
 from actorflow.graph import stage
+from actorflow.graph.nodes import Batch
 from actorflow.policies import Retry
 
 
@@ -77,6 +78,7 @@ def test_every_option_has_its_promised_default() -> None:
         "key": None,
         "unpack": False,
         "skip_if": None,
+        "batch": None,
         "isolation": "copy",
         "atomic": False,
         "on_failure": None,
@@ -101,6 +103,7 @@ def test_every_option_is_kept_as_given() -> None:
         "key": len,
         "unpack": True,
         "skip_if": fetch,
+        "batch": Batch(10),
         "isolation": "share",
         "atomic": True,
         "on_failure": "halt",
@@ -128,7 +131,7 @@ def test_help_shows_the_options_with_their_defaults() -> None:
 
     assert str(signature) == (
         "(fn=None, *, name=None, workers=1, policies=(), timeout=None, runs_in=None, "
-        "capacity=256, overflow='block', key=None, unpack=False, skip_if=None, "
+        "capacity=256, overflow='block', key=None, unpack=False, skip_if=None, batch=None, "
         "isolation='copy', atomic=False, on_failure=None, priorities=True, version=1, "
         "max_waiting=None, crash_on=(<class 'AssertionError'>, <class 'MemoryError'>, "
         "<class 'RecursionError'>), effects=False)"
@@ -347,8 +350,8 @@ def test_an_unknown_option_is_an_error_that_lists_the_known_ones() -> None:
 
     assert message(lambda: declare(name="download", worker=3)(fetch)) == (
         "stage 'download' option must be one of 'name', 'workers', 'policies', 'timeout', "
-        "'runs_in', 'capacity', 'overflow', 'key', 'unpack', 'skip_if', 'isolation', 'atomic', "
-        "'on_failure', 'priorities', 'version', 'max_waiting', 'crash_on', 'effects' "
+        "'runs_in', 'capacity', 'overflow', 'key', 'unpack', 'skip_if', 'batch', 'isolation', "
+        "'atomic', 'on_failure', 'priorities', 'version', 'max_waiting', 'crash_on', 'effects' "
         "(did you mean 'workers'?), got 'worker'"
     )
 

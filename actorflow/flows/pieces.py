@@ -1,0 +1,117 @@
+"""When does an item end? The account of items that have split, been joined, or gone in batches.
+
+    a piece has gone ──► its innermost item ──► was it the last?  the item has ended
+                              │                     of a branch:  perhaps all have met
+                              │                     of a batch:   each member has ended
+                              └── it died: the item is dead; in a branch, so is the group
+
+What an item is told of here becomes a count and a result in the `Ledger`, of which this
+is the part that knows how items nest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actorflow.core.envelope import Envelope
+from actorflow.core.letters import DeadLetter
+from actorflow.stages.items import Branch, Bundle, Group, Item
+
+__all__ = ["Pieces"]
+
+
+class Pieces:
+    """The tree of items.
+
+    Attributes:
+        done: Items that ended with a value.
+        skipped: Items that ended without one.
+        dead: Items of which a piece died.
+        taps: Who takes results.
+        batchers: What waits for a batch to be full.
+    """
+
+    done: int
+    skipped: int
+    dead: int
+    taps: tuple[Any, ...]
+    batchers: tuple[Any, ...]
+
+    def fork(self, envelope: Envelope, more: int) -> None:
+        """*more* pieces of the item are about to exist."""
+        if envelope.item is None:
+            envelope.item = Item()
+        envelope.item.pieces += more
+
+    def group_gone(self, group: Group) -> None:
+        """Nothing is left of *group*, of which a branch died."""
+        self._piece_gone(group.origin.item, group.origin)
+
+    def _piece_gone(self, item: Item, envelope: Envelope) -> None:
+        item.pieces -= 1
+        if self.batchers:
+            self.look_for_quiet()
+        if type(item) is Branch:
+            item.group.join.looked(item)
+        elif item.pieces:
+            return
+        elif type(item) is Bundle:
+            for member in item.members:
+                self._member_gone(item, member)
+        else:
+            self._count(envelope, out=item.out, dead=item.dead)
+
+    def _member_gone(self, bundle: Bundle, member: Envelope) -> None:
+        """The batch that *member* was part of has ended."""
+        item = member.item
+        if item is None:
+            self._count(member, out=bundle.out, dead=bundle.dead)
+            return
+        item.out = item.out or bundle.out
+        self._piece_gone(item, member)
+
+    def _count(self, envelope: Envelope, *, out: bool, dead: bool) -> None:
+        """The whole item of *envelope* has ended."""
+        if dead:
+            self.dead += 1
+        elif out:
+            self.done += 1
+        else:
+            self.skipped += 1
+        if self.taps:
+            self._publish(envelope, "ended" if dead or out else "skipped", True)
+        self._item_ended(envelope.root)
+
+    def _die(self, envelope: Envelope, letter: DeadLetter) -> None:
+        """A piece of the item of *envelope* has died; the first time its takers are told."""
+        item = envelope.item
+        if type(item) is Branch:
+            self._fail(item.group, letter)
+            item.dead = True
+        elif item is None or not item.dead:
+            if type(item) is Bundle:
+                for member in item.members:
+                    self._die(member, letter)
+            elif self.taps:
+                self._publish(envelope, "failed", False, letter)
+            if item is not None:
+                item.dead = True
+
+    def _fail(self, group: Group, letter: DeadLetter) -> None:
+        """A branch of *group* has died: the item of its message dies, its other branches end."""
+        if not group.failed:
+            group.failed = True
+            self._die(group.origin, letter)
+            group.join.call_off(group)
+
+    def look_for_quiet(self) -> None:
+        """Perhaps nothing can move any more but batches that are not full."""
+        raise NotImplementedError
+
+    def _publish(
+        self, envelope: Envelope, status: str, ended: bool, letter: DeadLetter | None = None
+    ) -> None:
+        raise NotImplementedError
+
+    def _item_ended(self, number: int) -> None:
+        raise NotImplementedError

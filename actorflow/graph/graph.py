@@ -1,0 +1,134 @@
+"""Compile nodes and edges to a `Plan`, and refuse what could never end or never begin.
+
+a ──► b ──► d          a value goes to every stage that an edge leads to
+a ──► c ──► d
+      c ╌╌► a          feedback: a circle on purpose
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from actorflow.errors import CompilationError
+from actorflow.graph.joining import as_they_are
+from actorflow.graph.plan import Edge, Plan, check_names
+
+__all__ = ["compile_graph"]
+
+
+def compile_graph(flow: str, parts: Mapping[str, Plan], edges: Iterable[Edge]) -> Plan:
+    """Put *parts* together.
+
+    Args:
+        flow: Name of the flow.
+        parts: What was added, by name: plans of one stage, or of a whole flow.
+        edges: Between the parts, by these names.
+
+    Raises:
+        CompilationError: There is no stage, two have one name, edges make a circle and none of
+            them is marked ``feedback=True``, or one is so marked and closes no circle.
+    """
+    if not parts:
+        raise CompilationError(flow, "it has no stages; add at least one")
+    named = [
+        (stage.name, f"node {name!r}") for name, each in parts.items() for stage in each.stages
+    ]
+    check_names(flow, named)
+    between = tuple(edges)
+    ahead = [edge for edge in between if not edge.feedback]
+    _refuse_circles(flow, parts, ahead)
+    _refuse_idle_feedback(flow, between)
+    fed = {edge.end for edge in ahead}
+    ends = [name for name in parts if all(edge.start != name for edge in between)]
+    if not ends:  # Then what only leads back comes out as well.
+        ends = [name for name in parts if all(edge.start != name for edge in ahead)]
+    starts = [name for name in parts if name not in fed]
+    stages = [stage for each in parts.values() for stage in each.stages]
+    inner = [edge for each in parts.values() for edge in each.edges]
+    outer = [
+        attrs.evolve(edge, start=end, end=parts[edge.end].entry)
+        for edge in between
+        for end in parts[edge.start].exits
+    ]
+    if len(starts) == 1:
+        entry = parts[starts[0]].entry
+    else:
+        first = as_they_are(_free_name({stage.name for stage in stages}))
+        stages.insert(0, first)
+        entry = first.name
+        outer = [*(Edge(entry, parts[name].entry) for name in starts), *outer]
+    return Plan(
+        name=flow,
+        stages=tuple(stages),
+        edges=(*inner, *outer),
+        entry=entry,
+        exits=tuple(end for name in ends for end in parts[name].exits),
+        joins=tuple(join for each in parts.values() for join in each.joins),
+    )
+
+
+def _free_name(taken: set[str]) -> str:
+    name = "start"
+    while name in taken:
+        name += "-"
+    return name
+
+
+def _refuse_circles(flow: str, names: Iterable[str], edges: list[Edge]) -> None:
+    """Take away what is fed by nothing until nothing is left, or only circles."""
+    left = set(names)
+    waits = {name: {edge.start for edge in edges if edge.end == name} for name in left}
+    follows: dict[str, list[str]] = {name: [] for name in left}
+    for edge in edges:
+        follows[edge.start].append(edge.end)
+    free = [name for name in left if not waits[name]]
+    while free:
+        name = free.pop()
+        left.discard(name)
+        for end in follows[name]:
+            waits[end].discard(name)
+            if not waits[end] and end in left:
+                free.append(end)
+    if left:
+        circle = _circle(min(left), waits, left)
+        detail = (
+            f"{' -> '.join(map(repr, circle))} is a circle; if that is meant, mark the edge that "
+            f"leads back: connect({circle[-2]!r}, {circle[-1]!r}, feedback=True)"
+        )
+        raise CompilationError(flow, detail, tuple(circle[:-1]))
+
+
+def _circle(start: str, waits: Mapping[str, set[str]], left: set[str]) -> list[str]:
+    """A circle among *left*, in the direction of its edges."""
+    way = [start]
+    while True:
+        before = min(name for name in waits[way[-1]] if name in left)
+        if before in way:
+            circle = [*way[way.index(before) :], before]
+            return circle[::-1]
+        way.append(before)
+
+
+def _refuse_idle_feedback(flow: str, edges: tuple[Edge, ...]) -> None:
+    for edge in edges:
+        if edge.feedback and not _leads(edge.end, edge.start, edges):
+            detail = (
+                f"the edge {edge.start!r} -> {edge.end!r} is marked feedback=True and closes no "
+                "circle; leave the mark out"
+            )
+            raise CompilationError(flow, detail, (edge.start, edge.end))
+
+
+def _leads(start: str, end: str, edges: tuple[Edge, ...]) -> bool:
+    """Whether edges that are no feedback lead from *start* to *end*."""
+    seen, frontier = {start}, [start]
+    while frontier:
+        here = frontier.pop()
+        if here == end:
+            return True
+        further = {each.end for each in edges if each.start == here and not each.feedback} - seen
+        seen |= further
+        frontier += further
+    return False

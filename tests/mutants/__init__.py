@@ -1,0 +1,55 @@
+"""Deliberate bugs, each of which the suite must find.
+
+    python -m tests.mutants --list          the bugs
+    python -m tests.mutants NAME ...        apply each to a copy, run its tests, say what came out
+    python -m tests.mutants                 all of them
+
+A mutant is one change of one place in the source. It is made in a copy of the checkout,
+so the source stays as it is, and several of these commands may run at once; it is *killed*
+if the tests named beside it fail, and *survived* if they pass. Exit code 1 if any survived.
+
+    running      the runtime, policies, flows
+    committing   what is told to whom, and when the disk has it
+    storing      owners, files, chains of cuts
+    restoring    what the next life finds
+    suspecting   the careful mode
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from tests.mutants import committing, restoring, running, storing, suspecting
+from tests.mutants.mutant import ROOT, Mutant, run_mutant
+
+__all__ = ["MUTANTS", "ROOT", "Mutant", "main", "run_mutant"]
+
+MUTANTS: tuple[Mutant, ...] = (
+    *running.MUTANTS,
+    *committing.MUTANTS,
+    *storing.MUTANTS,
+    *restoring.MUTANTS,
+    *suspecting.MUTANTS,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--list", action="store_true", help="print the names and places")
+    given = parser.parse_args(arguments)
+    known = {mutant.name: mutant for mutant in MUTANTS}
+    unknown = [name for name in given.names if name not in known]
+    if unknown:
+        parser.error(f"no mutant is named {unknown[0]!r}; see --list")
+    if given.list:
+        for mutant in MUTANTS:
+            print(f"{mutant.name:34} {mutant.path}")
+        return 0
+    survivors = 0
+    for name in given.names or known:
+        killed = run_mutant(known[name])
+        survivors += not killed
+        print(f"{name:34} {'killed' if killed else 'survived'}", flush=True)
+    return 1 if survivors else 0
