@@ -21,7 +21,7 @@ import trio as _trio
 from actorflow.actors.seen import TreeNode
 from actorflow.actors.system import ActorSystem
 from actorflow.core.context import Context
-from actorflow.core.letters import DeadLetter, Down
+from actorflow.core.letters import DeadLetter, Down, Failed
 from actorflow.errors import (
     ActorFlowError,
     ActorStopped,
@@ -74,6 +74,7 @@ from actorflow.errors import (
     TurnError,
     TurnTimeout,
     UncleanEnds,
+    UndeclaredKey,
     UsageError,
     VersionMismatch,
     WorkerDied,
@@ -82,14 +83,16 @@ from actorflow.flows.executor import Executor
 from actorflow.flows.futures import Future
 from actorflow.flows.graph import Graph
 from actorflow.flows.pipeline import Pipeline
-from actorflow.flows.results import ItemResult, Report, RunStats
+from actorflow.flows.results import Chunk, ItemResult, Report, RunStats
 from actorflow.flows.run import Run
 from actorflow.flows.sinks import JsonLinesSink, Sink, TextLinesSink
 from actorflow.flows.sources import IterableSource, JsonLinesSource, Source, TextLinesSource
 from actorflow.graph.nodes import Batch, Parallel, Route, Send
 from actorflow.graph.stage import Stage, stage
+from actorflow.graph.steps import Steps
 from actorflow.policies import (
     Bulkhead,
+    Cache,
     ChildSpec,
     CircuitBreaker,
     Deadline,
@@ -127,7 +130,9 @@ __all__ = [
     "AskTimeout",
     "Batch",
     "Bulkhead",
+    "Cache",
     "ChildSpec",
+    "Chunk",
     "CircuitBreaker",
     "CircuitOpenError",
     "CodecError",
@@ -147,6 +152,7 @@ __all__ = [
     "EncodeError",
     "Executor",
     "Exponential",
+    "Failed",
     "Fixed",
     "Future",
     "FutureCancelled",
@@ -189,6 +195,7 @@ __all__ = [
     "Stage",
     "StageError",
     "StashFull",
+    "Steps",
     "StoreCorrupt",
     "StoreError",
     "StoreUnavailable",
@@ -206,6 +213,7 @@ __all__ = [
     "TurnError",
     "TurnTimeout",
     "UncleanEnds",
+    "UndeclaredKey",
     "UsageError",
     "VersionMismatch",
     "WorkerDied",

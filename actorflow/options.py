@@ -8,19 +8,22 @@ are the ones the caller wrote.
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
-from collections.abc import Callable, Collection
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from actorflow.errors import ConfigurationError
 
 __all__ = [
     "choice",
     "count",
+    "counts",
     "flag",
     "known_names",
     "name",
     "optional",
+    "plain_function",
     "positive",
     "priority",
     "seconds",
@@ -34,6 +37,18 @@ def count(option: str, value: object, *, least: int = 1) -> int:
     if type(value) is not int or value < least:
         raise ConfigurationError(option, value, f"a whole number, {least} or more")
     return value
+
+
+def counts(option: str, value: object) -> dict[str, int]:
+    """Whole numbers, 1 or more, by name; empty for `None`."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(option, value, "a dict of names and numbers, such as {'db': 3}")
+    return {
+        name(f"{option} name", each): count(f"{option}[{each!r}]", number)
+        for each, number in value.items()
+    }
 
 
 def priority(option: str, value: object) -> int:
@@ -90,6 +105,15 @@ def name(option: str, value: object) -> str:
     ):
         return value
     raise ConfigurationError(option, value, "1 to 200 printable characters without '/'")
+
+
+def plain_function(option: str, value: object) -> Callable[[Any], Any]:
+    """A function of the value that answers at once."""
+    if not callable(value):
+        raise ConfigurationError(option, value, "a function of the value")
+    if any(map(inspect.iscoroutinefunction, (value, type(value).__call__))):
+        raise ConfigurationError(option, value, "a plain function, not an `async def`")
+    return value
 
 
 def optional(check: Callable[..., T], option: str, value: object, **rules: bool | int) -> T | None:

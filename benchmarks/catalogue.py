@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from benchmarks import bench_actors, bench_durable, bench_idle, bench_memory, bench_stages
+from benchmarks import (
+    bench_actors,
+    bench_durable,
+    bench_graphs,
+    bench_idle,
+    bench_memory,
+    bench_stages,
+)
 from benchmarks.question import Question
 
 __all__ = ["FILES", "QUESTIONS", "chosen"]
@@ -12,6 +19,7 @@ __all__ = ["FILES", "QUESTIONS", "chosen"]
 #: The questions of each file, by what the command line calls the file.
 FILES: Mapping[str, tuple[Question, ...]] = {
     "stages": bench_stages.QUESTIONS,
+    "graphs": bench_graphs.QUESTIONS,
     "actors": bench_actors.QUESTIONS,
     "idle": bench_idle.QUESTIONS,
     "memory": bench_memory.QUESTIONS,

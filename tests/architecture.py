@@ -31,6 +31,7 @@ FLOORS: Mapping[str, tuple[int, int]] = {
     "policies": (1, 2),
     "graph": (2, 0),
     "runtime": (3, 0),
+    "middleware": (4, 0),
     "observe": (4, 0),
     "durability": (4, 0),
     "actors": (5, 0),

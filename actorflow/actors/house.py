@@ -63,6 +63,7 @@ class House:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as services:
                     self.kernel.services = services
+                    self.kernel.token = trio.lowlevel.current_trio_token()
                     services.start_soon(self.kernel.heap.run)
                     self.root.incarnation = 1
                     self.ending = await self.root.serve()

@@ -17,10 +17,11 @@ from actorflow.durability.store import DeadQuery, Store
 from actorflow.durability.urls import store_from_url
 from actorflow.errors import DecodeError, ResumeError
 from actorflow.policies.chain import Chain
-from actorflow.policies.supervision import ChildSpec
+from actorflow.policies.supervision import ChildSpec, RestartBudget
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kept import actor_class, fields_of, tag_of
 from actorflow.runtime.kernel import LETTERS_KEPT, Kernel
+from actorflow.runtime.ports import dump_chance, load_chance
 from actorflow.runtime.ref import ActorRef
 from actorflow.runtime.refill import Mail
 from actorflow.runtime.spawn import equip, make_node, ref_of, spawn_in
@@ -58,7 +59,8 @@ class Lasting:
         self.hold = Hold(opened, f"system:{kernel.name}", kernel, on_failure=on_failure, tune=tune)
         self._states: dict[str, Any] = {}
         self._mail: dict[str, Mail] = {}
-        self._given = 0
+        self._given = self._restarts = 0
+        self._budgets: dict[str, Any] = {}
         kernel.ids = iter(self._numbers())
 
     async def open(self) -> None:
@@ -94,6 +96,8 @@ class Lasting:
         assert state is not None
         facts = hold.facts()
         self._given = facts.get("ids", 0)
+        self._budgets = facts.get("budgets", {})
+        load_chance(kernel.ports, facts.get("chance"))
         self._states = {
             key.removeprefix("actor"): fact
             for key, fact in facts.items()
@@ -122,8 +126,35 @@ class Lasting:
             yield self._given
 
     def _gather(self) -> None:
-        given = self._given
+        kernel, given = self._kernel, self._given
         self._journal.mark("ids", lambda: given)
+        restarts = kernel.counters["restarts"]
+        if restarts != self._restarts:  # Only then is any budget another one.
+            self._restarts = restarts
+            self._journal.mark("budgets", self._dump_budgets)
+        if kernel.ports.chance is not None:
+            self._journal.mark("chance", lambda: dump_chance(kernel.ports))
+
+    def _dump_budgets(self) -> dict[str, Any]:
+        """How often each durable actor was restarted lately, and when."""
+        now, wall = self._kernel.now(), self._kernel.ports.wall()
+        budgets = {
+            path: node.parent.children[node.id].budget
+            for path, node in self._kernel.nodes.items()
+            if getattr(node, "kept", None) is not None
+        }
+        return {
+            path: {**budget.dump(now), "at": wall}
+            for path, budget in budgets.items()
+            if budget is not None and budget.used(now)
+        }
+
+    def recall(self, path: str, budget: RestartBudget) -> None:
+        """Have *budget*, of the actor *path*, count on from what the last life had."""
+        state = self._budgets.pop(path, None)
+        if state is not None:
+            down = self._kernel.ports.wall() - state["at"]
+            budget.load(state, self._kernel.now(), down)
 
     # Bringing back --------------------------------------------------------------------
 

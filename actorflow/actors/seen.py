@@ -77,7 +77,7 @@ class EventStream:
         self._ended = ended
         self._events: deque[Any] = deque(maxlen=EVENTS_KEPT)
         self._arrived = trio.Event()
-        kernel.observers.append(self)
+        kernel.observe(self)
 
     def on_event(self, event: Any) -> None:
         if len(self._events) == EVENTS_KEPT:
@@ -101,8 +101,7 @@ class EventStream:
 
     async def aclose(self) -> None:
         """Listen no more."""
-        if self in self._kernel.observers:
-            self._kernel.observers.remove(self)
+        self._kernel.unobserve(self)
         await trio.lowlevel.checkpoint()
 
 

@@ -235,7 +235,7 @@ class ActorSystem:
         until = trio.current_time() + options.seconds("drain() timeout", timeout)
         self._refuse_inside("drain()")
         house = self._running()
-        if house.alive and self._failure is None:
+        if house.alive and self._failure is None and not self._forgotten:
             house.kernel.drain()
             with trio.move_on_at(until) as scope:
                 self._drains.append(scope)

@@ -35,6 +35,8 @@ class DeadLetterFile:
         path: The file; emptied when opened.
     """
 
+    wants = (MessageDied,)
+
     def __init__(self, path: str) -> None:
         self._sink = JsonLinesSink(path)
         self._waiting: list[DeadLetter] = []

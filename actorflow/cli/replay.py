@@ -26,12 +26,13 @@ from actorflow.cli.front import STANDARD, Code, Trouble
 from actorflow.cli.run import drive_flow, report, tell_promises
 from actorflow.cli.stores import matching, opened, run_row, run_rows, say_json
 from actorflow.cli.summary import as_json
-from actorflow.durability.letters import had_come_out
+from actorflow.durability.letters import had_come_out, was_batch
 from actorflow.durability.store import Change, DeadQuery, DeadRow, RunRow, Store
 from actorflow.errors import ActorFlowError, DecodeError, RunInUseError, StoreCorrupt
 from actorflow.flows.pipeline import Pipeline
 from actorflow.flows.sinks import JsonLinesSink, TextLinesSink
 from actorflow.flows.stored import REPLAYED, input_left, put_back
+from actorflow.graph.plan import Plan
 from actorflow.wire.codec import decode
 from actorflow.wire.snapshot import Cut, fold, read_cut
 
@@ -211,6 +212,8 @@ def _sorted_out(
             left.append((letter, "a line of the input that could not be read; correct it"))
         elif letter.place not in stages and not had_come_out(letter):
             left.append((letter, f"the flow has no stage {letter.place!r}"))
+        elif not had_come_out(letter) and (why := _belongs_elsewhere(flow.plan, letter)):
+            left.append((letter, why))
         else:
             try:
                 decode(letter.body, max_bytes=None)
@@ -219,6 +222,18 @@ def _sorted_out(
             else:
                 good.append(letter)
     return good, left
+
+
+def _belongs_elsewhere(plan: Plan, letter: DeadRow) -> str:
+    """Why *letter* cannot go on by itself where it died; empty if it can."""
+    if joins := plan.within(letter.place):
+        return f"a branch that {joins[-1].stage!r} joins with others; feed its item again"
+    joined = any(join.stage == letter.place for join in plan.joins)
+    if joined and letter.reason == "sibling_failed":
+        return "what branches gave before they were joined; feed its item again"
+    if plan.gather(letter.place) is None and not was_batch(letter):
+        return "the stage gets batches and single values; feed its item again"
+    return ""
 
 
 # The one commit -------------------------------------------------------------------------
@@ -266,6 +281,7 @@ def _commit(
                     letters,
                     marks,
                     _size(output),
+                    {each.name: flow.plan.gather(each.name) or "" for each in flow.plan.stages},
                 ),
                 full=state is None,
                 # One that was killed stays so: it must be careful with what it holds.

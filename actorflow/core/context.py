@@ -147,9 +147,20 @@ class Context(Mapping[str, Any]):
             raise MissingKey(key, tuple(self))
         return _made(self._name, drop(self._root, key), put(self._written, _text(key), None))
 
+    def only(self, keys: Iterable[str]) -> Context:
+        """The Context with *keys* alone, those of them that are there; its name and what was
+        written stay."""
+        kept = {key: value for key, value in flat(self._root).items() if key in set(keys)}
+        return _made(self._name, put_all(EMPTY, kept), self._written)
+
     def fork(self, name: str) -> Context:
         """The same data under a name of its own, with nothing written yet. It takes O(1)."""
         return _made(_text(name), self._root, EMPTY)
+
+    def unforked(self, name: str, written: Iterable[str]) -> Context:
+        """The same data as what it was forked from would have it: under that *name*, with what
+        had been *written* then. What was written since is merged into it again all the same."""
+        return _made(_text(name), self._root, put_all(EMPTY, dict.fromkeys(written)))
 
     def merge(self, branches: Iterable[Context]) -> Context:
         """This one with what each branch has written since its fork, removals too.

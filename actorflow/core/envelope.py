@@ -14,10 +14,13 @@ from typing import Any, TypeAlias
 
 __all__ = [
     "DEFAULT_PRIORITY",
+    "DEPTH",
+    "STEP",
     "UNWANTED",
     "WITHDRAWN",
     "Envelope",
     "Path",
+    "abroad",
     "address",
     "child",
     "message_id",
@@ -31,6 +34,12 @@ UNWANTED = float("-inf")
 
 #: The deadline of a message that whoever sent it has taken back: long before any time there is.
 WITHDRAWN = -1e300
+
+#: The header that says how many edges a message went back that lead back; part of the metadata.
+DEPTH = "depth"
+
+#: The header that says how far a message has come inside its stage; see `core.partway`.
+STEP = "actorflow.step"
 
 Path: TypeAlias = "tuple[Any, int] | None"
 
@@ -107,9 +116,23 @@ def child(parent: Envelope, body: Any, index: int) -> Envelope:
     headers and deadline."""
     envelope = Envelope(body, parent.root, (parent.path, index))
     envelope.priority = parent.priority
-    envelope.headers = parent.headers
+    headers = parent.headers
+    if headers is not None and STEP in headers:  # That is about the parent alone.
+        headers = {name: value for name, value in headers.items() if name != STEP}
+    envelope.headers = headers
     envelope.deadline = parent.deadline
     return envelope
+
+
+def abroad(envelope: Envelope, home: str) -> None:
+    """*envelope* goes to another system, whose own messages have the same numbers: from now on
+    its id begins with where it comes from.
+
+    Args:
+        envelope: On its way.
+        home: Id of the run, or name of the system, that sends it.
+    """
+    envelope.root = f"{home.replace('.', ':')}/{envelope.root}"
 
 
 def message_id(envelope: Envelope) -> str:

@@ -7,7 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["REASONS", "DeadLetter", "Down", "Reason", "Unreadable", "render_traceback"]
+from actorflow.errors import ConfigurationError
+
+__all__ = ["REASONS", "DeadLetter", "Down", "Failed", "Reason", "Unreadable", "render_traceback"]
 
 Reason: TypeAlias = Literal[
     "failed",
@@ -81,6 +83,23 @@ class Unreadable:
 
     def __repr__(self) -> str:
         return f"<{self.why}>"
+
+
+@attrs.frozen
+class Failed:
+    """What a generator yields for a part of its work that has failed: it becomes a dead letter
+    (``failed``) of the stage, with *error*, and the generator goes on. Its item ends dead.
+
+    Attributes:
+        error: Why.
+    """
+
+    error: BaseException = attrs.field()
+
+    @error.validator
+    def _is_an_error(self, _: object, error: object) -> None:
+        if not isinstance(error, BaseException):
+            raise ConfigurationError("Failed.error", error, "an exception")
 
 
 @attrs.frozen

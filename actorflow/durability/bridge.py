@@ -39,6 +39,32 @@ RENEWALS = 3
 CLOSE_SECONDS = 5.0
 
 
+class _Switch:
+    """The switch interval of the interpreter, of which there is one: short while any bridge is
+    open that wants it so, and as it was when the last of them has closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0.0
+
+    def shorten(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, SWITCH_SECONDS))
+            self._users += 1
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                sys.setswitchinterval(self._before)
+
+
+_SWITCH = _Switch()
+
+
 class Bridge:
     """A store behind a thread of its own.
 
@@ -64,7 +90,7 @@ class Bridge:
         self._wall = wall
         self._on_lost = on_lost
         self._tune = tune
-        self._switch = 0.0
+        self._tuned = False
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._token: Any = None
@@ -93,14 +119,14 @@ class Bridge:
             self._jobs.put(None)
             raise
         if self._tune:
-            self._switch = sys.getswitchinterval()
-            sys.setswitchinterval(min(self._switch, SWITCH_SECONDS))
+            _SWITCH.shorten()
+            self._tuned = True
 
     async def close(self) -> None:
         """End the session and the thread; a thread that hangs is left behind, and that is said."""
-        if self._switch:
-            sys.setswitchinterval(self._switch)
-            self._switch = 0.0
+        if self._tuned:
+            _SWITCH.give_back()
+            self._tuned = False
         with trio.move_on_after(CLOSE_SECONDS, shield=True) as patience:
             try:
                 await self.call(self.store.close)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -69,6 +69,7 @@ class Checkpointer:
         holds: Whether it is tried again at all.
         before: Called in the store's thread before each commit: brings files to the disk.
         about: Version, identity and name of the flow or system, for the first commit.
+        chain: Bytes of each cut that the store has of the run.
         on_failure: Told when nothing will be on disk any more.
 
     Attributes:
@@ -88,6 +89,7 @@ class Checkpointer:
         holds: bool = True,
         before: Callable[[], None] | None = None,
         about: tuple[str, tuple[str, ...], str],
+        chain: Sequence[int] = (),
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._kernel = kernel
@@ -98,6 +100,9 @@ class Checkpointer:
         self._holds = holds
         self._on_failure = on_failure
         self._writer = _Writer(bridge, owned, before, about)
+        if chain:
+            self._writer.whole, self._writer.since = chain[0], sum(chain[1:])
+            self._writer.cuts = len(chain) - 1
         self._busy = trio.Lock()
         self.rows = Rows()
         self.commits = 0

@@ -46,8 +46,8 @@ logger = logging.getLogger("actorflow")
 #: Messages whose rows are made at a time: about 2 ms of the loop.
 SLICE = 4_096
 
-#: Where a message is, and what belongs to that: `USER` unless it is in the dict of its mailbox.
-Places = dict[Envelope, tuple[int, dict[str, Any] | None]]
+#: Where a message is, and what belongs to that.
+Place = tuple[int, dict[str, Any] | None]
 
 
 @attrs.define
@@ -115,12 +115,12 @@ def _rows(journal: Journal, touched: dict[Envelope, Any], ahead: float) -> list[
     """
     number = journal.number
     rows: list[Row] = []
-    places: dict[Any, Places] = {}
+    places: dict[Any, _Places] = {}
     for envelope, box in touched.items():
         known = places.get(box)
         if known is None:
-            known = places[box] = _places(box, ahead)
-        lane, more = known.get(envelope, _WAITING) if known else _WAITING
+            known = places[box] = _Places(box, ahead)
+        lane, more = known.of(envelope) if known.any else _WAITING
         if box.direct:
             lane = OUT
         if journal.later and envelope in journal.later:
@@ -152,30 +152,34 @@ def _rows(journal: Journal, touched: dict[Envelope, Any], ahead: float) -> list[
     return rows
 
 
-def _places(box: Any, ahead: float) -> Places:
-    """Those of the messages in *box* that are not just waiting in its user lane.
+class _Places:
+    """Where in *box* a message is, if it is not just waiting in its user lane.
 
-    Args:
-        ahead: How much the wall clock, which goes on between lives, is ahead of ours.
+    What waits behind a key counts as waiting there: its number gives it its place again. Asked
+    for each message that has changed, so that a cut costs nothing for those that have not: a
+    mailbox may have a hundred thousand retries that wait.
     """
-    places: Places = {}
-    for each in box.due or ():
-        places[each] = (DUE, None)
-    for followers in box.held_keys.values():
-        for each in followers:
-            places[each] = (DUE, None)
-    for each, entry in (box.sleeping or {}).items():
-        retry = entry[3]
-        if isinstance(retry, tuple):
-            places[each] = (SLEEPING, {"due": entry[0] + ahead, "position": retry[1]})
-        else:
-            places[each] = (ASIDE, None)
-    for reader in box.readers:
-        if reader.lease is not None:
-            places[reader.lease] = (LEASED, None)
-    for each in box.stash():
-        places[each] = (STASHED, None)
-    return places
+
+    def __init__(self, box: Any, ahead: float) -> None:
+        self._ahead = ahead
+        self._leased = {each.lease for each in box.readers if each.lease is not None}
+        self._sleeping = box.sleeping or {}
+        self._due = set(box.due or ())
+        self._stashed = set(box.stash())
+        self.any = bool(self._leased or self._sleeping or self._due or self._stashed)
+
+    def of(self, envelope: Envelope) -> Place:
+        """Its lane, and what belongs to that."""
+        if envelope in self._leased:
+            return LEASED, None
+        entry = self._sleeping.get(envelope)
+        if entry is not None:
+            if not isinstance(entry[3], tuple):
+                return ASIDE, None
+            return SLEEPING, {"due": entry[0] + self._ahead, "position": entry[3][1]}
+        if envelope in self._stashed:
+            return STASHED, None
+        return (DUE, None) if envelope in self._due else _WAITING
 
 
 def _more(
@@ -195,8 +199,13 @@ def _more(
         found["replays"] = envelope.replays
     if envelope.reply is not None and envelope.sender is not None:
         found["asked"] = True
-    if envelope.item is not None and (members := envelope.item.kept()):
-        found["members"] = members
+    if envelope.item is not None:
+        if members := envelope.item.kept():
+            found["members"] = members
+        if any(bases := envelope.item.bases()):
+            found["bases"] = bases
+        if any(facts := envelope.item.facts(envelope.headers)):
+            found["facts"] = facts
     if dated:
         found["since"] = envelope.since + ahead
     return found

@@ -66,6 +66,7 @@ class Hold:
         self.checkpointer: Checkpointer | None = None
         self._on_failure = on_failure
         self._blame: dict[str, int] = {}
+        self._chain: list[int] = []
         self._open = False
 
     async def open(self, resume: Any = "auto") -> None:
@@ -84,6 +85,7 @@ class Hold:
             return
         self.state, loaded = await self.bridge.call(self._load)
         self._blame = loaded.blame
+        self._chain = [len(each) for each in loaded.cuts]
 
     def _load(self) -> tuple[Cut | None, Loaded]:
         """In the store's thread."""
@@ -113,7 +115,13 @@ class Hold:
     def keep(self, **options: Any) -> Checkpointer:
         """Make the checkpointer; *options* as there. After an unclean end the run is careful."""
         self.checkpointer = Checkpointer(
-            self.kernel, self.journal, self.bridge, self.owned, on_failure=self._fail, **options
+            self.kernel,
+            self.journal,
+            self.bridge,
+            self.owned,
+            chain=self._chain,
+            on_failure=self._fail,
+            **options,
         )
         if self.owned.status == "running" and not self.owned.new:
             self.journal.careful = Careful(

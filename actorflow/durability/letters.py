@@ -14,7 +14,7 @@ from actorflow.durability.store import DeadRow
 from actorflow.errors import DecodeError, StoredError, shown
 from actorflow.wire.codec import decode, encode
 
-__all__ = ["dead_row", "had_come_out", "letter_id", "read_letter", "text_of"]
+__all__ = ["dead_row", "had_come_out", "letter_id", "read_letter", "text_of", "was_batch"]
 
 
 def dead_row(letter: DeadLetter, envelope: Envelope, *, out: bool = False) -> DeadRow:
@@ -35,6 +35,9 @@ def dead_row(letter: DeadLetter, envelope: Envelope, *, out: bool = False) -> De
     facts = {"priority": envelope.priority, "number": envelope.root, "id": encode(letter.id)}
     if out:
         facts["out"] = True
+    members = None if envelope.item is None else envelope.item.kept()
+    if members and members[0] == letter.stage_or_actor:
+        facts["batch"] = True
     return DeadRow(
         seq=0,
         id=str(letter.id),
@@ -81,6 +84,11 @@ def letter_id(row: DeadRow) -> Any:
 def had_come_out(row: DeadRow) -> bool:
     """Whether a stored dead letter is a value that had come out of its flow."""
     return bool(row.facts) and "out" in decode(row.facts)
+
+
+def was_batch(row: DeadRow) -> bool:
+    """Whether a stored dead letter is a batch, and not one of its values."""
+    return bool(row.facts) and "batch" in decode(row.facts)
 
 
 def text_of(error: BaseException) -> str:

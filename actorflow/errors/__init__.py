@@ -26,6 +26,7 @@
     │   └── MessageFailed                   the handler gave it up with ctx.fail()
     ├── DataError                           the data of a flow is not what was asked for
     │   ├── MissingKey (KeyError)           a Context has no such key
+    │   ├── UndeclaredKey                   a stage reads or writes what it does not declare
     │   ├── MergeConflictError              two branches wrote the same key
     │   └── SchemaError                     what a stage got or gave does not fit its schema
     ├── StageError                          an item was given up by a stage
@@ -78,6 +79,7 @@ from actorflow.errors.data import (
     MissingKey,
     Problem,
     SchemaError,
+    UndeclaredKey,
 )
 from actorflow.errors.messages import (
     ActorStopped,
@@ -176,6 +178,7 @@ __all__ = [
     "TurnError",
     "TurnTimeout",
     "UncleanEnds",
+    "UndeclaredKey",
     "UsageError",
     "VersionMismatch",
     "WorkerDied",

@@ -9,7 +9,14 @@ import attrs
 
 from actorflow.errors.base import ActorFlowError, shown
 
-__all__ = ["DataError", "MergeConflictError", "MissingKey", "Problem", "SchemaError"]
+__all__ = [
+    "DataError",
+    "MergeConflictError",
+    "MissingKey",
+    "Problem",
+    "SchemaError",
+    "UndeclaredKey",
+]
 
 #: Most keys or problems that a text names; all of them are in the attributes.
 NAMED = 10
@@ -40,6 +47,31 @@ class MissingKey(DataError, KeyError):
         near = difflib.get_close_matches(str(self.key), self.known, n=3)
         rest = [key for key in self.known if key not in near]
         return f"{text}it has {_listed([*near, *rest])}"
+
+
+class UndeclaredKey(DataError):
+    """A stage reads or writes a key of its Context that it does not declare.
+
+    Attributes:
+        stage: Name of the stage.
+        option: "reads" or "writes".
+        key: The key.
+        declared: The keys that it does declare.
+    """
+
+    def __init__(self, stage: str, option: str, key: str, declared: Sequence[str]) -> None:
+        super().__init__(stage, option, key, tuple(declared))
+        self.stage = stage
+        self.option = option
+        self.key = key
+        self.declared = tuple(declared)
+
+    def __str__(self) -> str:
+        listed = _listed(self.declared) if self.declared else "nothing"
+        return (
+            f"stage {self.stage!r} {self.option} {self.key!r:.80}, which it does not declare; "
+            f"{self.option}= has {listed}"
+        )
 
 
 class MergeConflictError(DataError):

@@ -41,15 +41,21 @@ class Callee:
 
 @attrs.frozen(eq=False, repr=False)
 class Call:
-    """A function with its arguments: what an executor has in its queue."""
+    """A function with its arguments: what an executor has in its queue, and what the `key=` of
+    one of its policies is given."""
 
     callee: Callee
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """The function."""
+        return self.callee.fn
+
     def __repr__(self) -> str:
         given = [*map(repr, self.args), *(f"{name}={each!r}" for name, each in self.kwargs.items())]
-        return f"{function_name(self.callee.fn)}({', '.join(given)})"
+        return f"{function_name(self.fn)}({', '.join(given)})"
 
 
 def callee(verb: str, fn: Any, runs_in: RunsIn) -> Callee:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import attrs
 import trio
 
+from actorflow import options
 from actorflow.flows.keeper import Keeper
 from actorflow.flows.ledger import Ledger
-from actorflow.flows.results import ErrorCount, RunStats, WorkerState
+from actorflow.flows.looking import STATUSES, item_state, item_states
+from actorflow.flows.results import ErrorSummary, ItemState, RunStats, WorkerState
 from actorflow.flows.settings import RunSettings
+from actorflow.flows.showing import show_progress, tell_stats
 from actorflow.flows.watching import run_stats, worker_states
+from actorflow.flows.wiring import Wiring
 from actorflow.graph.plan import Plan
+from actorflow.observe.history import History
+from actorflow.observe.observers import check_observer
 from actorflow.runtime.kernel import Kernel
 from actorflow.stages.build import StageCell
 
@@ -28,6 +39,8 @@ class Controls:
     _error: BaseException | None
     _over: trio.Event
     _started: float
+    _wiring: Wiring
+    _telling: dict[int, trio.CancelScope] | None = None
 
     # Watching -------------------------------------------------------------------------
 
@@ -40,13 +53,78 @@ class Controls:
             elapsed, timings = keeper.elapsed(), keeper.timings
         return run_stats(kernel, self._ledger, self.stages, elapsed, total, timings)
 
-    def errors(self) -> tuple[ErrorCount, ...]:
-        """What ended messages, by stage and type; the first 100 kinds."""
-        return self._ledger.errors()
+    def figures(self, items: int = 0) -> RunStats:
+        """`stats` for a display that wants to see so many items: the last ones of a `History`
+        among the observers, or else some that are inside."""
+        stats, kernel = self.stats(), self._kernel
+        if not items:
+            return stats
+        histories = [each for each in kernel.observers if isinstance(each, History)]
+        inside = self._items(() if histories else kernel.observers)
+        seen = map(item_state, histories[0].last(items)) if histories else islice(inside, items)
+        return attrs.evolve(stats, items=tuple(seen))
+
+    def errors(self, *, failed: int = 100) -> ErrorSummary:
+        """What ended messages: how many, by type and stage, with examples.
+
+        Args:
+            failed: How many of the last failed items to tell of.
+        """
+        most, ledger = options.count("errors() failed", failed, least=0), self._ledger
+        return ledger.faults.summary(ledger.letters, ledger.dead_letters, most)
 
     def workers(self) -> tuple[WorkerState, ...]:
         """Every worker at this moment."""
         return worker_states(self.stages)
+
+    def items(self, status: str | None = None) -> tuple[ItemState, ...]:
+        """Where every item is that is inside, piece by piece; read from the mailboxes.
+
+        With a `History` among the observers also how those ended that it still knows.
+
+        Args:
+            status: Only those that are "waiting", "running" or "retrying", or that have ended
+                "done", "skipped" or "failed".
+        """
+        if status is not None:
+            options.choice("items() status", status, STATUSES)
+        found = self._items(self._kernel.observers)
+        return tuple(each for each in found if status is None or each.status == status)
+
+    def _items(self, observers: Iterable[Any]) -> Iterator[ItemState]:
+        gathers = self._wiring.gathers
+        return item_states(self.stages, gathers, self._ledger.ids, observers)
+
+    # Being watched --------------------------------------------------------------------
+
+    def observe(self, observer: Any) -> None:
+        """Tell *observer* what happens from now on."""
+        check_observer("observe() observer", observer)
+        self._kernel.observe(observer)
+        if self._telling is not None and not self._over.is_set():
+            self._tell_often(observer)
+
+    def unobserve(self, observer: Any) -> None:
+        """Tell *observer* nothing any more; one that is none is left alone."""
+        self._kernel.unobserve(observer)
+        scope = (self._telling or {}).pop(id(observer), None)
+        if scope is not None:
+            scope.cancel()
+
+    def _start_watching(self) -> None:
+        """The run has begun: start what keeps displays and logs up to date."""
+        kernel, self._telling = self._kernel, {}
+        if self.settings.display is not None:
+            kernel.services.start_soon(show_progress, self, kernel, self.settings.display)
+        for observer in kernel.observers:
+            self._tell_often(observer)
+
+    def _tell_often(self, observer: Any) -> None:
+        """Give *observer* the figures every so often, if it wants them."""
+        assert self._telling is not None
+        if hasattr(observer, "on_stats"):
+            scope = self._telling[id(observer)] = trio.CancelScope()
+            self._kernel.services.start_soon(tell_stats, self, self._kernel, observer, scope)
 
     @property
     def failed(self) -> bool:

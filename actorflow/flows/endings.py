@@ -224,6 +224,7 @@ class Endings(Controls):
             errors=stats.errors,
             dead=tuple(self._ledger.letters),
             restarts=stats.restarts,
+            observer_failures=stats.observer_failures,
         )
 
     # What ends by itself --------------------------------------------------------------

@@ -9,7 +9,7 @@ worker processes and crashes are those of any stage, and the queue is a bounded 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, overload
 
@@ -23,11 +23,12 @@ from actorflow.flows.calling import Call, RunsIn, callee, perform
 from actorflow.flows.futures import Future
 from actorflow.flows.mapping import Calls, Mapped
 from actorflow.flows.pipeline import Pipeline
-from actorflow.flows.results import ErrorCount, RunStats
+from actorflow.flows.results import ErrorSummary, RunStats
 from actorflow.flows.run import Run
 from actorflow.graph.stage import stage
 from actorflow.policies.kinds import check_policies
 from actorflow.policies.machine import Decider, Declaration, Policy
+from actorflow.policies.ratelimit import RateLimit
 
 __all__ = ["Executor"]
 
@@ -49,12 +50,17 @@ class Executor:
 
     Args:
         workers: Calls that run at a time.
-        policies: What happens to a call that fails, and what must be free before it begins.
+        policies: What happens to a call that fails, and what must be free before it begins. A
+            ``key=`` is given the call, with `fn`, `args` and `kwargs`.
         timeout: Seconds one attempt may take; `None` is no limit.
         runs_in: Where plain functions run: ``"thread"`` by default, ``"process"``, or ``"loop"``
             for quick ones. Coroutine functions run in the loop.
         capacity: Most calls that wait for a worker; `submit` then waits for room. With 0 each call
-            is handed over in person. Calls that wait for a retry are bounded too, at 4 times that.
+            is handed over in person. Those that wait for a retry are bounded too: 4 times that, and
+            64 at least.
+        limits: Sections of the functions, ``async with current_turn().limit("db")``, by name, and
+            how many calls may be inside at a time.
+        rates: The same with ``current_turn().rate("api")`` and a `RateLimit`.
         name: First part of the path in errors and logs.
         observers: Objects with `on_event`.
         system: The actor system to live in; `None` is a tree of its own.
@@ -71,6 +77,8 @@ class Executor:
         timeout: float | None = None,
         runs_in: RunsIn = "thread",
         capacity: int = 256,
+        limits: Mapping[str, int] | None = None,
+        rates: Mapping[str, RateLimit] | None = None,
         name: str = "executor",
         observers: Iterable[Any] = (),
         system: ActorSystem | None = None,
@@ -89,6 +97,8 @@ class Executor:
             policies=policies,
             timeout=timeout,
             capacity=capacity,
+            limits=limits,
+            rates=rates,
             isolation="share",  # Arguments are passed as they are.
             priorities=False,
         )
@@ -243,8 +253,8 @@ class Executor:
         """The executor at this moment; calls that were cancelled count as skipped."""
         return self.run.stats()
 
-    def errors(self) -> tuple[ErrorCount, ...]:
-        """What ended calls, by type; the first 100 kinds."""
+    def errors(self) -> ErrorSummary:
+        """What ended calls, by type, with examples."""
         return self.run.errors()
 
     # Inside -----------------------------------------------------------------------------

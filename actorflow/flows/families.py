@@ -9,13 +9,16 @@ An id says which branches a message is in: a step below 0 is a branch, counted f
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from actorflow.core.envelope import Envelope, Path, address, message_id
+from actorflow.errors import DecodeError
 from actorflow.flows.wiring import Wiring
 from actorflow.stages.gather import Joiner
-from actorflow.stages.items import Branch, Bundle, Group, Item
+from actorflow.stages.items import Branch, Bundle, Forked, Group, Item, bundle_key
+from actorflow.wire.codec import decode
 from actorflow.wire.snapshot import Record
 
 __all__ = ["Families"]
@@ -37,6 +40,8 @@ class Families:
         self._wiring = wiring
         self._items: dict[int, Item] = {}
         self._bundles: dict[str, Bundle] = {}
+        self._bases: list[Any] = []  # Of the message at hand,
+        self._attached: list[bytes | None] = []  # and what was attached to those it is of.
         self._groups: dict[tuple[Any, Path], Group] = {}
         self.whole = 0
         for key, fact in facts.items():
@@ -51,7 +56,10 @@ class Families:
         if not members and not self._groups and envelope.root not in self._items:
             self.whole += 1
             return
-        envelope.item = self._item(envelope, path, members, self._wiring.around(stage, record.box))
+        around = self._wiring.around(stage, record.box)
+        self._bases = record.more.get("bases") or [None] * len(around)
+        self._attached = record.more.get("facts") or [None] * len(around)
+        envelope.item = self._item(envelope, path, members, around)
 
     def count(self) -> int:
         """Items that are held."""
@@ -76,7 +84,7 @@ class Families:
         while node is not None and node[1] >= 0:
             node = node[0]
         item: Item | None
-        if node is not None:
+        if node is not None and around:  # Else nobody waits for it: it has left its branches.
             item = self._branch(envelope, node, members, around)
         elif members:
             item = self._bundle(members)
@@ -96,21 +104,32 @@ class Families:
             origin = Envelope(None, envelope.root, node[0])
             origin.priority, origin.deadline = envelope.priority, envelope.deadline
             origin.born = envelope.born
+            base = self._bases[len(around) - 1]
+            origin.body = None if base is None else Forked(*base)
+            origin.headers = self._headers(envelope, self._attached[len(around) - 1])
             origin.item = self._item(envelope, node[0], members, around[:-1])
             group = self._groups[key] = Group(origin, joiner, len(joiner.names))
             for each in group.branches:
                 each.pieces = 0
         slot: int = ~node[1]
+        group.keeps(envelope.body)
         return group.branches[slot]
+
+    def _headers(self, envelope: Envelope, attached: bytes | None) -> Any:
+        """What was attached to the message of which *envelope* is a piece."""
+        if attached is not None:
+            with contextlib.suppress(DecodeError):  # Then what the piece has must do.
+                return decode(attached, max_bytes=None)
+        return envelope.headers
 
     def _bundle(self, members: Any) -> Bundle:
         stage, listed = members
-        bundle = self._bundles.get(listed[0][0])
+        key = bundle_key(stage, listed[0][0])
+        bundle = self._bundles.get(key)
         if bundle is None:
-            path = self._wiring.mailbox_path(stage)
-            bundle = self._bundles[listed[0][0]] = Bundle([], path)
+            bundle = self._bundles[key] = Bundle([], self._wiring.mailbox_path(stage))
             bundle.pieces = 0
-            bundle.out, bundle.dead = self._facts.get(f"batch/{listed[0][0]}", (False, False))
+            bundle.out, bundle.dead = self._facts.get(key, (False, False))
             for key, within in listed:
                 member = Envelope(None, *address(key))
                 if within:

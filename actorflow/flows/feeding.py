@@ -26,6 +26,7 @@ from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Malformed
 from actorflow.policies.decision import Wait
 from actorflow.runtime.mailbox import Mailbox
+from actorflow.runtime.telling import tell_accepted
 
 __all__ = ["Feeder", "Noted"]
 
@@ -129,10 +130,12 @@ class Feeder:
                 return await self._feed(progress, feeding)
             finally:
                 del self._feedings[feeding]
-                if progress is not None:
-                    progress.close()
-                with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                    await source.aclose()
+                try:
+                    if progress is not None:
+                        progress.close()
+                finally:
+                    with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                        await source.aclose()
         return False
 
     async def _feed(self, source: Any, feeding: _Feeding) -> bool:
@@ -252,10 +255,10 @@ class _Feeding:
     def accept(self, count: int) -> None:
         """Let the first *count* entries in hand into the run."""
         ledger, in_hand, accepted = self.ledger, self.in_hand, self.accepted
-        now = ledger.kernel.now()
+        now, inside = ledger.kernel.now(), self.mailbox.accepted - self.mailbox.outside
         for _ in range(count):
             if not in_hand:  # A dead letter has ended the run, and so all was accepted.
-                return
+                break
             entry = in_hand.popleft()
             name = None if self.names is None else self._next_name()
             number = ledger.fed
@@ -266,6 +269,8 @@ class _Feeding:
                 continue
             envelope = Envelope(entry, number)
             envelope.born = now
+            if ledger.kernel.watched:
+                tell_accepted(ledger, envelope, self.mailbox.path)
             if type(entry) is Unreadable:  # In hand in an earlier part of the run.
                 ledger.fed += 1
                 envelope.packed = entry.packed
@@ -284,6 +289,7 @@ class _Feeding:
             self.put(envelope)
             if accepted is not None:
                 accepted.append(number if self.names is None else name)
+        self.mailbox.outside = self.mailbox.accepted - inside
 
     def _next_name(self) -> Any:
         assert self.names is not None

@@ -18,6 +18,7 @@ from actorflow.flows.ledger import Outlet
 from actorflow.flows.watching import Timing, timing_of
 from actorflow.policies.chain import Chain
 from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.ports import dump_chance, load_chance
 from actorflow.stages.build import StageCell
 
 __all__ = ["POLICY", "dump_figures", "dump_policies", "load_figures", "load_policies"]
@@ -32,17 +33,13 @@ RATE = "rate"
 
 
 def dump_figures(
-    kernel: Kernel,
-    stages: Mapping[str, StageCell],
-    outlet: Outlet,
-    before: Mapping[str, Timing],
+    kernel: Kernel, stages: Mapping[str, StageCell], before: Mapping[str, Timing]
 ) -> dict[str, Any]:
     """The figures of a run, as plain values.
 
     Args:
         kernel: Of the run.
         stages: By name.
-        outlet: Where values come out.
         before: What the stages measured in earlier parts.
     """
     boxes = {name: cell.mailbox for name, cell in stages.items()}
@@ -55,8 +52,14 @@ def dump_figures(
         "timings": {
             name: [each.turns, each.seconds, each.longest] for name, each in timings.items()
         },
-        "out": outlet.accepted,
+        "emitted": {name: cell.emitted for name, cell in stages.items()},
         "restarts": kernel.counters["restarts"],
+        "budgets": {
+            name: cell.budget.dump(kernel.now())
+            for name, cell in stages.items()
+            if cell.budget is not None and cell.budget.used(kernel.now())
+        },
+        "chance": dump_chance(kernel.ports),
     }
 
 
@@ -66,6 +69,7 @@ def load_figures(
     stages: Mapping[str, StageCell],
     outlet: Outlet,
     renamed: Mapping[str, str],
+    down: float,
 ) -> dict[str, Timing]:
     """Go on from what `dump_figures` gave; answers what the stages measured.
 
@@ -75,24 +79,36 @@ def load_figures(
         stages: By name.
         outlet: Where values come out.
         renamed: New names of stages by their old ones.
+        down: Seconds since then.
     """
-    for old, counts in figures["stages"].items():
+    # An earlier release did not count what came out; each item that is done gave one value.
+    outlet.accepted = figures["counts"][1]
+    for old, counts in figures["stages"].items():  # Also of what went past the stage before.
         cell = stages.get(renamed.get(old, old))
         if cell is not None:
             box = cell.mailbox
             box.accepted, box.acked, box.failed, box.retried, box.skipped = counts
+    for old, count in figures.get("emitted", {}).items():
+        cell = stages.get(renamed.get(old, old))
+        if cell is not None and cell.target is not None:
+            target: Any = cell.target
+            if target.forked or target.direct:
+                target.accepted = count
+            else:
+                target.outside = target.accepted - count
     kernel.counters["restarts"] = figures["restarts"]
-    # An earlier release did not count what came out; each item that is done gave one value.
-    outlet.accepted = figures.get("out", figures["counts"][1])
+    load_chance(kernel.ports, figures.get("chance"))
+    for old, budget in figures.get("budgets", {}).items():
+        cell = stages.get(renamed.get(old, old))
+        if cell is not None and cell.budget is not None:
+            cell.budget.load(budget, kernel.now(), down)
     timings = figures.get("timings", {}).items()
     return {renamed.get(old, old): Timing(*each) for old, each in timings}
 
 
 def dump_policies(chains: Mapping[str | None, Chain], now: float) -> dict[str, Any]:
     """The facts about policies that have a state; *chains* by stage, the flow's under `None`."""
-    return {
-        _fact_of(name): chain.dump(now) for name, chain in chains.items() if chain.gate is not None
-    }
+    return {_fact_of(name): chain.dump(now) for name, chain in chains.items() if chain.keeps}
 
 
 def load_policies(

@@ -9,10 +9,19 @@ async with flow.open() as run: ...           live
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+import functools
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
+import attrs
 import trio
 
 from actorflow import options
@@ -22,6 +31,7 @@ from actorflow.flows.results import ItemResult, Report
 from actorflow.flows.run import Run
 from actorflow.flows.settings import RUN_OPTIONS, run_settings
 from actorflow.flows.sources import Source, as_source
+from actorflow.flows.standing import only, standing_run, standing_runs
 from actorflow.flows.taps import ResultStream
 from actorflow.graph import render
 from actorflow.graph.pipeline import compile_pipeline
@@ -29,10 +39,15 @@ from actorflow.graph.plan import Plan
 from actorflow.graph.rules import failure_hook
 from actorflow.options import known_names
 from actorflow.policies.kinds import check_policies
+from actorflow.stages.around import check_middleware
 from actorflow.stages.build import chain_of
+from actorflow.stages.hooks import check_hooks
 from actorflow.stages.remote import check_remote
 
 __all__ = ["Flow"]
+
+#: Dead letters that a run survives which only `invoke` feeds: its callers are told of each.
+NO_END = 1 << 62
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -48,6 +63,11 @@ class Flow(Generic[In, Out]):
         observers: Objects with `on_event`.
         on_failure: For stages that say nothing: called with each dead letter, or ``"halt"`` to
             end the run at the first one.
+        middleware: Async functions of (call, value, ctx) around each attempt of each stage's
+            handler, the first outermost; see `actorflow.middleware`.
+        hooks: Objects with ``before_stage(stage, item_id, value)`` or ``after_stage(stage,
+            item_id, value, result, error)``, plain or async: told of each attempt, before it
+            begins and when it is decided what becomes of it. They change nothing.
 
     Raises:
         ConfigurationError: An option is wrong.
@@ -63,12 +83,16 @@ class Flow(Generic[In, Out]):
         policies: Sequence[object] = (),
         observers: Iterable[Any] = (),
         on_failure: Callable[[DeadLetter], object] | Literal["halt"] | None = None,
+        middleware: Sequence[Any] = (),
+        hooks: Sequence[Any] = (),
     ) -> None:
         self._name = name
         self.policies = check_policies(f"flow {name!r}", policies)
         self.observers = tuple(observers)
         option = f"flow {name!r}.on_failure"
         self.on_failure: Any = options.optional(failure_hook, option, on_failure)
+        self.middleware = check_middleware(f"flow {name!r}.middleware", middleware)
+        self.hooks = check_hooks(f"flow {name!r}.hooks", hooks)
 
     @property
     def name(self) -> str:
@@ -102,7 +126,8 @@ class Flow(Generic[In, Out]):
         _known(run_options)
         given = {"on_failure": self.on_failure, **run_options}
         settings = run_settings(self.name, self.policies, observers=observers, **given)
-        return Run(self.plan, settings)
+        around = attrs.evolve(settings, middleware=self.middleware, hooks=self.hooks)
+        return Run(self.plan, around)
 
     async def run(
         self,
@@ -133,15 +158,24 @@ class Flow(Generic[In, Out]):
 
     @asynccontextmanager
     async def stream(
-        self, source: Source[In] | Iterable[In] | AsyncIterable[In], **run_options: Any
+        self,
+        source: Source[In] | Iterable[In] | AsyncIterable[In],
+        *,
+        chunks: bool = False,
+        **run_options: Any,
     ) -> AsyncIterator[ResultStream]:
         """Results as they come: one per output, one per failed or skipped item.
 
         The input is read as results are taken. Leaving early cancels the rest.
+
+        Args:
+            source: What is fed.
+            chunks: In a flow of contexts, give what generators yield as well, as `Chunk`s.
+            **run_options: As for `open`.
         """
         given = as_source(source)
         async with self.open(**_counted(given, run_options)) as run:
-            results = run.results()
+            results = run.results(chunks=chunks)
             run.start_feeding(given)
             yield results
             if run.over.is_set() and not run.failed:
@@ -164,7 +198,7 @@ class Flow(Generic[In, Out]):
         Raises:
             ExceptionGroup: Of `StageError`s, unless *return_exceptions* puts them in place.
         """
-        many = any("generator" in each.kind for each in self.plan.stages)
+        many = any(each.many for each in self.plan.stages)
         found: dict[int, list[ItemResult[Any]]] = {}
         count = 0
         async with self.stream(items, **run_options) as results:
@@ -190,14 +224,25 @@ class Flow(Generic[In, Out]):
             raise ExceptionGroup(f"flow {self.name!r}: {len(failures)} items failed", failures)
         return values
 
-    async def invoke(self, value: In, *, deps: Any = None) -> Any:
+    async def invoke(
+        self, value: In, *, context: Mapping[str, Any] | None = None, deps: Any = None
+    ) -> Any:
         """Run one item and return its value.
+
+        The first call in a trio run opens a run of the flow that stays there for all that follow,
+        so that policies hold over all of them; it ends with the trio run, with `aclose`, or when
+        nobody has the flow any more. With *deps* each call has a run of its own.
+
+        Args:
+            value: The item; in a flow of contexts, a mapping.
+            context: What handlers find in ``ctx.metadata``, a copy for this item.
+            deps: What they find as ``ctx.deps``.
 
         Raises:
             StageError: It failed, or gave no value or several; the handler's own error is
                 the cause.
         """
-        values = await self.invoke_all(value, deps=deps)
+        values = await self.invoke_all(value, context=context, deps=deps)
         if len(values) == 1:
             return values[0]
         last = self.plan.exits[0]
@@ -206,20 +251,47 @@ class Flow(Generic[In, Out]):
         )
         raise StageError(last, 0, 1, detail)
 
-    async def invoke_all(self, value: In, *, deps: Any = None) -> list[Any]:
-        """Run one item and return all its values.
+    async def invoke_all(
+        self, value: In, *, context: Mapping[str, Any] | None = None, deps: Any = None
+    ) -> list[Any]:
+        """Run one item and return all its values; see `invoke`.
 
         Raises:
             StageError: It failed; the handler's own error is the cause.
         """
-        values = []
-        async with self.stream([value], deps=deps) as results:
-            async for result in results:
-                if result.status == "failed":
-                    raise result.stage_error()
-                if result.ok:
-                    values.append(result.value)
-        return values
+        standing = None
+        if deps is None and not self._halts and not _waits_for_more(self.plan):
+            standing = await standing_run(self, functools.partial(self.open, max_dead=NO_END))
+        if standing is None:
+            async with self.open(deps=deps) as run:
+                results = await only(run, value, context)
+        else:
+            results = await standing.call(value, context)
+        for result in results:
+            if result.status == "failed":
+                raise result.stage_error()
+        return [result.value for result in results if result.ok]
+
+    @property
+    def _halts(self) -> bool:
+        """Whether one item that fails ends the run, and all that is in it."""
+        return "halt" in (self.on_failure, *(each.on_failure for each in self.plan.stages))
+
+    async def aclose(self) -> None:
+        """End the run that `invoke` has left open; what is inside is cancelled."""
+        standing = standing_runs().pop(self, None)
+        if standing is not None:
+            await standing.close()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> Self:
+        """`aclose` at the end of the block."""
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
 
     async def run_step(self, name: str, value: Any) -> Any:
         """Run one stage alone on *value*, with its policies.
@@ -233,6 +305,8 @@ class Flow(Generic[In, Out]):
             policies=self.policies,
             observers=self.observers,
             on_failure=self.on_failure,
+            middleware=self.middleware,
+            hooks=self.hooks,
         )
         alone.plan = compile_pipeline([self.plan.stage(name)], name=self.name)
         return await alone.invoke(value)
@@ -275,6 +349,11 @@ class Flow(Generic[In, Out]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {len(self.plan.stages)} stages>"
+
+
+def _waits_for_more(plan: Plan) -> bool:
+    """Whether an item may wait for others: for a batch to be full, or the input to end."""
+    return any(each.batch for each in plan.stages) or any(each.batch for each in plan.edges)
 
 
 def _counted(source: Source[Any], run_options: dict[str, Any]) -> dict[str, Any]:

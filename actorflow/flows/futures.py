@@ -21,12 +21,12 @@ from actorflow.core.envelope import Envelope
 from actorflow.errors import FutureCancelled, FutureTimeout
 from actorflow.flows.results import ItemResult
 
-__all__ = ["Desk", "Future", "Watcher"]
+__all__ = ["Future", "Origin", "Watcher"]
 
 T = TypeVar("T")
 
 
-class Desk(Protocol):
+class Origin(Protocol):
     """Where futures come from.
 
     Attributes:
@@ -37,8 +37,8 @@ class Desk(Protocol):
     path: str
     many: bool
 
-    def cancel(self, envelope: Envelope) -> bool:
-        """Take a message back; whether it waited somewhere."""
+    def cancel(self, envelope: Envelope) -> bool | None:
+        """Take a message back: true if it waited, false if it runs; `None` if it is elsewhere."""
 
     def refuse_inside(self, verb: str) -> None:
         """Raise `InsideTurn` in a turn of the run itself."""
@@ -83,10 +83,10 @@ class Future(Generic[T]):
         "path",
     )
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Origin) -> None:
         self.id = -1
         self.path = desk.path
-        self._desk: Desk | None = desk  # Until it has a value, or its error was asked for.
+        self._desk: Origin | None = desk  # Until it has a value, or its error was asked for.
         self.envelope: Envelope | None = None
         self._outputs: list[Any] = []
         self._value: Any = None
@@ -172,8 +172,10 @@ class Future(Generic[T]):
         """
         if self._desk is None or self.envelope is None:
             return False
-        self._cancelling = True
-        return self._desk.cancel(self.envelope)
+        self._cancelling = True  # What waits is settled hereby.
+        waited = self._desk.cancel(self.envelope)
+        self._cancelling = waited is not None
+        return bool(waited)
 
     # For its desk and its watchers ------------------------------------------------------
 

@@ -7,7 +7,7 @@ graph.connect(links, fetch, feedback=True, max_depth=3, dedupe=lambda url: url)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 from actorflow import options
@@ -15,7 +15,7 @@ from actorflow.core.letters import DeadLetter
 from actorflow.errors import CompilationError, ConfigurationError
 from actorflow.flows.flow import Flow
 from actorflow.graph.graph import compile_graph
-from actorflow.graph.nodes import Batch
+from actorflow.graph.nodes import Batch, Parallel, Route
 from actorflow.graph.pipeline import compile_pipeline
 from actorflow.graph.plan import Edge, Plan
 
@@ -29,14 +29,17 @@ class Graph(Flow[In, Out]):
     """Stages and the edges between them; a value goes along every edge of its stage.
 
     A graph is fed at the stages that no edge leads to, all of them, and gives what comes out of
-    the stages that no edge leads from; if there is none, of those that only lead back. It is
-    compiled when it is used, so that stages and edges may be added until then.
+    the stages that no edge leads from; if there is none, of those that only lead back, whose
+    values then come out and go back. It is compiled when it is used, so that stages and edges may
+    be added until then.
 
     Args:
         name: Name of the flow; ``graph`` by default.
         policies: As in `Pipeline`.
         observers: As in `Pipeline`.
         on_failure: As in `Pipeline`.
+        middleware: As in `Pipeline`.
+        hooks: As in `Pipeline`.
     """
 
     def __init__(
@@ -46,9 +49,18 @@ class Graph(Flow[In, Out]):
         policies: Sequence[object] = (),
         observers: Iterable[Any] = (),
         on_failure: Callable[[DeadLetter], object] | Literal["halt"] | None = None,
+        middleware: Sequence[Any] = (),
+        hooks: Sequence[Any] = (),
     ) -> None:
         own = "graph" if name is None else options.name("Graph.name", name)
-        super().__init__(own, policies=policies, observers=observers, on_failure=on_failure)
+        super().__init__(
+            own,
+            policies=policies,
+            observers=observers,
+            on_failure=on_failure,
+            middleware=middleware,
+            hooks=hooks,
+        )
         self._parts: dict[str, Plan] = {}
         self._edges: list[Edge] = []
         self._compiled: Plan | None = None
@@ -60,12 +72,17 @@ class Graph(Flow[In, Out]):
             CompilationError: One is none of these, or its name is taken.
         """
         for node in nodes:
+            if isinstance(node, (Parallel, Route, Mapping)):
+                kind = "Parallel" if isinstance(node, Parallel) else "Route"
+                detail = f"a {kind} is no node; add a Pipeline([...], name=...) with it instead"
+                raise CompilationError(self.name, detail)
             part = compile_pipeline([node], name=self.name)
             own = getattr(node, "plan", None)
             name = own.name if isinstance(own, Plan) else part.entry
             if name in self._parts:
+                kind = "stage(fn" if own is None else f"{type(node).__name__}(..."
                 detail = (
-                    f"a node is named {name!r} already; rename one: stage(fn, name={name + '-2'!r})"
+                    f"a node is named {name!r} already; rename one: {kind}, name={name + '-2'!r})"
                 )
                 raise CompilationError(self.name, detail, (name,))
             self._parts[name] = part
@@ -89,14 +106,16 @@ class Graph(Flow[In, Out]):
         Args:
             start: A node, or its name.
             end: A node, or its name.
-            when: A plain function: whether a value goes this way.
+            when: A plain function: whether a value goes this way. If it raises, or *map* or
+                *dedupe* does, the turn of *start* has failed, and its policies decide.
             map: A plain function: what is made of it on the way.
             batch: Values go on as lists.
             feedback: The edge leads back: it closes a circle, and never waits for room.
             max_depth: Most feedback edges that one value takes; further ones are dropped. How many
-                it has taken is ``ctx.metadata["depth"]``.
-            dedupe: Gives a key of the value; of each key only the first enters *end* on this edge.
-                What *end* is fed from outside counts as well.
+                it has taken is ``ctx.metadata["depth"]``, which is not there before the first.
+            dedupe: A plain function: gives a key of the value, which can be written. Of each key
+                only the first enters *end* on this edge; what enters it otherwise, from outside or
+                on another edge, counts as well. A run keeps all keys to its end.
 
         Raises:
             CompilationError: One of them is not in the graph, or the edge is there already.
@@ -146,9 +165,7 @@ class Graph(Flow[In, Out]):
 
 
 def _function(option: str, value: Any) -> Any:
-    if value is not None and not callable(value):
-        raise ConfigurationError(f"connect() {option}", value, "a plain function of the value")
-    return value
+    return options.optional(options.plain_function, f"connect() {option}", value)
 
 
 def _batch(value: Any) -> Batch | None:

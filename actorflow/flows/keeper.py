@@ -37,7 +37,7 @@ from actorflow.flows.refilling import Place, refill_run
 from actorflow.flows.results import Report
 from actorflow.flows.settings import StoreSettings
 from actorflow.flows.stored import pack_report, read_report
-from actorflow.flows.taps import Tap
+from actorflow.flows.taps import NO_RESULT, Tap
 from actorflow.flows.watching import Timing
 from actorflow.flows.wiring import Wiring
 from actorflow.graph.plan import Plan
@@ -85,6 +85,7 @@ class Keeper:
         self.timings: dict[str, Timing] = {}
         self.inputs = Inputs()
         self._out: list[Envelope] = []
+        self._parked: list[int] = []  # Items that could not be restored.
         self._elapsed = 0.0
         self._forgotten = False
         self._settings = settings
@@ -195,8 +196,8 @@ class Keeper:
         self._elapsed = run["elapsed"]
         self.inputs.resume(facts)
         kernel, stages = self._kernel, self._stages
-        self.timings = load_figures(run, kernel, stages, self._outlet, renamed)
         now, down = kernel.now(), max(0.0, kernel.ports.wall() - state.at)
+        self.timings = load_figures(run, kernel, stages, self._outlet, renamed, down)
         load_policies(facts, self._chains(), renamed, now, down)
         for old in renamed:
             self._fact(f"{POLICY}{old}", None)
@@ -208,8 +209,10 @@ class Keeper:
             boxes={name: cell.mailbox for name, cell in self._stages.items()},
             renamed=renamed,
         )
+        ledger.restoring = self._parked
         with without_garbage():
             self._out = refill_run(place, state, facts)
+        ledger.restoring = None
         ledger.unwritten = len(self._out)
 
     async def open_sink(self, sink: Any, tap: Tap | None) -> Any:
@@ -252,6 +255,8 @@ class Keeper:
             tap.resume(order)
             self._out.sort(key=attrgetter("root"))
         ended = set(order["ended"]) if order else ()
+        for number in self._parked:
+            tap.push(number, NO_RESULT, True)
         for envelope in self._out:
             tap.push(envelope.root, envelope, envelope.root in ended)
         self._out.clear()
@@ -276,7 +281,7 @@ class Keeper:
         """Make the facts; called right before each cut."""
         ledger, kernel = self.ledger, self._kernel
         ledger.cut_taken(self._journal.number)
-        figures = dump_figures(kernel, self._stages, self._outlet, self.timings)
+        figures = dump_figures(kernel, self._stages, self.timings)
         self._fact("run", {**ledger.dump(), **figures, "elapsed": self.elapsed()})
         facts = dump_policies(self._chains(), kernel.now()) | self.inputs.facts()
         if self._output is not None:

@@ -2,7 +2,7 @@
 
     messages    from the mailboxes; what has come out, until the sink has written it
     facts       item/<root> of an item in pieces, name/<root> of one with an id of its own,
-                batch/<id> of a batch in pieces, group/<id> of branches of which one died
+                batch/<stage>/<id> of a batch in pieces, group/<id> of branches of which one died
     rows        results, where they are stored, and dead letters
 
 It also keeps the run from getting too far ahead of a slow disk.
@@ -47,6 +47,7 @@ class KeepingLedger(Ledger):
         rows: Where rows for the next commit go.
         outlet: Where values wait until the sink has written them; `None` if nothing writes.
         unwritten: How many do.
+        restoring: While a run is restored, items that end by that; `None` at other times.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class KeepingLedger(Ledger):
         self.rows = Rows()
         self.outlet: Any = None
         self.unwritten = 0
+        self.restoring: list[int] | None = None
         self._keeps_results = keeps_results
         self._covered = 0  # Items fed when the last commit was taken,
         self._taken: dict[int, int] = {}  # and at cuts that are on their way.
@@ -156,9 +158,17 @@ class KeepingLedger(Ledger):
                 self.journal.mark(f"item/{envelope.root}", None)
         elif type(item) is Bundle:
             gone = item.pieces == 1
-            key = f"batch/{message_id(item.members[0])}"
-            self.journal.mark(key, None if gone else lambda: [item.out, item.dead])
+            self.journal.mark(item.key(), None if gone else lambda: [item.out, item.dead])
         super()._piece_gone(item, envelope)
+
+    def _count(self, envelopes: list[Envelope], *, out: bool, dead: bool) -> None:
+        """The whole items of *envelopes* have ended; each has a row, where results are stored."""
+        if self._keeps_results and not (out or dead):
+            for each in envelopes:
+                self._keep(self._result(each, "skipped", None, self.last))
+        super()._count(envelopes, out=out, dead=dead)
+        if self.restoring is not None and not self.ids:  # Else it was told of each.
+            self.restoring += [each.root for each in envelopes[1:]]
 
     def _fail(self, group: Group, letter: DeadLetter) -> None:
         self.journal.mark(f"group/{message_id(group.origin)}", _yes)
@@ -181,6 +191,8 @@ class KeepingLedger(Ledger):
     def _item_ended(self, number: int) -> None:
         if number in self.ids:
             self.journal.mark(f"name/{number}", None)
+        if self.restoring is not None:
+            self.restoring.append(number)
         super()._item_ended(number)
 
 

@@ -10,7 +10,6 @@ told here once, by the commit, and from here it goes to whoever takes results.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,22 +17,23 @@ import trio
 
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.letters import DeadLetter, Reason, render_traceback
+from actorflow.core.partway import visible
 from actorflow.errors import ConfigurationError, StageError, TooManyFailures, shown
+from actorflow.flows.faults import Faults
 from actorflow.flows.pieces import Pieces
-from actorflow.flows.results import ErrorCount, ItemResult
+from actorflow.flows.results import Chunk, ErrorCount, ItemResult
 from actorflow.flows.taps import NO_RESULT, Tap
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ref import ActorRef
-from actorflow.stages.items import Bundle
+from actorflow.runtime.telling import tell_accepted, tell_ended, tell_failed, tell_out
+from actorflow.stages.hooks import tell_of
+from actorflow.stages.items import Branch, Bundle
 
 __all__ = ["OUTLET", "Ledger", "Outlet", "wake_at"]
 
 #: Last part of the path of the way out.
 OUTLET = "results"
-
-#: Different errors that are counted by stage and type; others are counted together.
-ERRORS_KEPT = 100
 
 
 class Ledger(Pieces):
@@ -87,11 +87,12 @@ class Ledger(Pieces):
         self.hooks: dict[str | None, Any] = {}
         self.closed = False
         self.batchers: tuple[Any, ...] = ()  # What waits for a batch to be full.
-        self.entrances: Mapping[str, Any] = {}  # What stands before a mailbox, by its path.
+        self.entrances: Mapping[str, Any] = {}  # What stands before a mailbox, by its path,
+        self.joins: Mapping[str, Any] = {}  # and where its messages meet those of other branches.
         self.busy: Callable[[], bool] = bool  # Whether anything else in the run can move.
         self._looking = False
-        self._errors: Counter[tuple[str, str]] = Counter()
-        self._examples: dict[tuple[str, str], str] = {}
+        self.chunks: Any = None  # The way out, if anybody takes chunks.
+        self.faults = Faults()
         self._feeders = trio.lowlevel.ParkingLot()
         self._parked = 0
 
@@ -157,11 +158,15 @@ class Ledger(Pieces):
                 self.done += 1
                 if self.taps:
                     self._publish(envelope, "done", True)
+                if self.kernel.watched:
+                    tell_out(self, envelope)
                 self._item_ended(envelope.root)
                 return
             item.out = True
             if self.taps:
                 self._publish(envelope, "done", False)
+            if self.kernel.watched:
+                tell_out(self, envelope)
             self._piece_gone(item, envelope)
         except BaseException as error:
             self.halt(error)
@@ -181,6 +186,8 @@ class Ledger(Pieces):
         self.skipped += 1
         if self.taps:
             self._publish(envelope, "skipped", True)
+        if self.kernel.watched:
+            tell_ended(self, envelope.root, "skipped")
         self._item_ended(envelope.root)
 
     def give_up(
@@ -202,15 +209,17 @@ class Ledger(Pieces):
                 self._give_up(member, reason, error, where)
             return
         letter = self._letter(envelope, reason, error, stage)
+        self._tell_of(letter)  # Before those who die of it.
         if item is None:
             if self.taps:
                 self._publish(envelope, "failed", True, letter)
             self.dead += 1
+            if self.kernel.watched:
+                tell_ended(self, envelope.root, "failed")
             self._item_ended(envelope.root)
         else:
             self._die(envelope, letter)
             self._piece_gone(item, envelope)
-        self._tell_of(letter)
 
     def _tell_of(self, letter: DeadLetter) -> None:
         """Do what `on_failure` of the stage, or else of the flow, says."""
@@ -218,10 +227,7 @@ class Ledger(Pieces):
         if hook == "halt":
             self.halt(_given_up(letter))
         elif hook is not None:
-            try:
-                hook(letter)
-            except BaseException as error:
-                self.kernel.report(f"/{self.kernel.name}", "on_failure", error)
+            tell_of(self.kernel, hook, letter)
         if self.dead_letters > self.max_dead:
             path = f"/{self.kernel.name}"
             self.halt(TooManyFailures(path, self.max_dead, letter.error))
@@ -232,19 +238,33 @@ class Ledger(Pieces):
         if self.on_halt is not None:
             self.on_halt(error)
 
+    def chunk(self, envelope: Envelope, stage: str, value: Any) -> None:
+        """A generator of contexts has yielded *value* for *envelope*."""
+        chunk = Chunk(stage, self.ids.get(envelope.root, envelope.root), value)
+        for tap in self.taps:
+            if tap.chunks:
+                tap.push(envelope.root, chunk, False)
+
     def divert(self, envelope: Envelope, to: Any) -> None:
         """The message goes to a stage of this run; or to an actor, and its item is skipped."""
         name = to if isinstance(to, str) else getattr(to, "name", "")
         cell = to.cell if isinstance(to, ActorRef) else None
         stage = None if cell else self.kernel.nodes.get(f"/{self.kernel.name}/{name}")
         mailbox = getattr(cell or stage, "mailbox", None)
+        here = envelope.item.group.join if type(envelope.item) is Branch else None
         if mailbox is None:
             error = ConfigurationError("Divert.to", to, "a ref, or a stage of this flow")
+            self.give_up(envelope, "failed", error, str(name))
+        elif cell is None and self.joins.get(mailbox.path) is not here:
+            wanted = "a stage of the same branches, where some are joined"
+            error = ConfigurationError("Divert.to", to, wanted)
             self.give_up(envelope, "failed", error, str(name))
         elif cell is None:
             envelope.attempt = envelope.emitted = 0
             envelope.packed = None
+            inside = mailbox.accepted - mailbox.outside
             self.entrances.get(mailbox.path, mailbox).put(envelope)
+            mailbox.outside = mailbox.accepted - inside
         else:
             cell.kernel.held += 1
             mailbox.put(Envelope(envelope.body, next(cell.kernel.ids)))
@@ -257,6 +277,8 @@ class Ledger(Pieces):
         self.fed += 1
         if envelope.root not in self.ids:
             self.name(envelope.root, place)
+        if self.kernel.watched:
+            tell_accepted(self, envelope, "input")
         self.give_up(envelope, "failed", error, "input")
 
     def name(self, number: int, name: Any) -> None:
@@ -299,7 +321,7 @@ class Ledger(Pieces):
             attempts=max(envelope.attempt, 1) if letter is None else letter.attempts,
             stage=stage if letter is None else letter.stage_or_actor,
             status=status,
-            metadata=envelope.headers or {},
+            metadata=visible(envelope.headers),
             timings={"total": self.kernel.now() - envelope.born},
             traceback="" if letter is None else letter.traceback,
             number=envelope.root,
@@ -320,42 +342,31 @@ class Ledger(Pieces):
             at=self.kernel.ports.wall(),
             replays=envelope.replays,
         )
-        kind = reason if error is None else type(error).__name__
-        key = (stage, kind)
-        if key not in self._errors and len(self._errors) >= ERRORS_KEPT:
-            key = ("*", "others")
-        self._errors[key] += 1
-        self._examples.setdefault(key, reason if error is None else _text(error))
+        self.faults.add(letter)
         self.dead_letters += 1
         if self.dead_letters <= self.max_dead:
             self.letters.append(letter)
         self.kernel.bury(letter)
+        if self.kernel.watched:
+            tell_failed(self, envelope, letter)
         return letter
 
     def errors(self) -> tuple[ErrorCount, ...]:
         """What ended messages, by stage and type, most frequent first."""
-        return tuple(
-            ErrorCount(stage=stage, type=kind, count=count, example=self._examples[stage, kind])
-            for (stage, kind), count in self._errors.most_common()
-        )
+        return self.faults.counts()
 
     def dump(self) -> dict[str, Any]:
         """The account as plain values, for `resume`."""
         return {
             "counts": [self.fed, self.done, self.skipped, self.dead, self.dead_letters],
-            "errors": [
-                [stage, kind, count, self._examples[stage, kind]]
-                for (stage, kind), count in self._errors.items()
-            ],
+            "errors": self.faults.dump(),
         }
 
     def resume(self, state: Mapping[str, Any], letters: Iterable[DeadLetter]) -> None:
         """Go on from what `dump` gave, with the dead letters of before."""
         self.fed, self.done, self.skipped, self.dead, self.dead_letters = state["counts"]
         self.letters.extend(letters)
-        for stage, kind, count, example in state["errors"]:
-            self._errors[stage, kind] = count
-            self._examples[stage, kind] = example
+        self.faults.load(state["errors"])
 
     def counts(self) -> dict[str, int]:
         """The five figures of the law."""
@@ -372,13 +383,6 @@ def wake_at(inside: int, workers: int) -> int:
     """For how much room a waiting feeder is woken: a quarter of the items that may be *inside*,
     but never so much that one of *workers* could lack work meanwhile."""
     return max(1, min(inside // 4, inside - workers))
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return shown(error)
 
 
 def _given_up(letter: DeadLetter) -> StageError:

@@ -18,7 +18,7 @@ import trio
 
 from actorflow.actors.house import House
 from actorflow.actors.system import ActorSystem
-from actorflow.core.events import MessageDied
+from actorflow.core.events import ACTOR_EVENTS, MessageDied
 from actorflow.errors import NotRunningError
 from actorflow.flows.settings import RunSettings
 from actorflow.policies.supervision import ChildSpec
@@ -32,6 +32,12 @@ __all__ = ["house_for", "kernel_for"]
 
 def kernel_for(flow: str, settings: RunSettings) -> Kernel:
     """The services of one run of *flow*; of a lodger, its name has the system's before it."""
+    kernel = _kernel_for(flow, settings)
+    kernel.middleware, kernel.hooks = settings.middleware, settings.hooks
+    return kernel
+
+
+def _kernel_for(flow: str, settings: RunSettings) -> Kernel:
     if settings.system is None:
         return Kernel(flow, real_ports(settings.seed), settings.observers)
     host = settings.system._open().kernel
@@ -49,7 +55,9 @@ def house_for(kernel: Kernel, plan: Any, make: Any, system: ActorSystem | None) 
 
 
 class _Heard:
-    """An observer that passes on to the system what its lodger tells."""
+    """An observer that passes on to the system what its lodger tells, but not of items."""
+
+    wants = ACTOR_EVENTS
 
     def __init__(self, host: Kernel) -> None:
         self._host = host

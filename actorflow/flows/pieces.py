@@ -15,6 +15,8 @@ from typing import Any
 
 from actorflow.core.envelope import Envelope
 from actorflow.core.letters import DeadLetter
+from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.telling import tell_ended
 from actorflow.stages.items import Branch, Bundle, Group, Item
 
 __all__ = ["Pieces"]
@@ -24,18 +26,26 @@ class Pieces:
     """The tree of items.
 
     Attributes:
+        kernel: The run's services.
         done: Items that ended with a value.
         skipped: Items that ended without one.
         dead: Items of which a piece died.
         taps: Who takes results.
         batchers: What waits for a batch to be full.
+        ids: Ids that callers gave.
+        ordered: Whether results leave in the order of feeding.
+        followed: Whether somebody must hear of the end of each item.
     """
 
+    kernel: Kernel
     done: int
     skipped: int
     dead: int
     taps: tuple[Any, ...]
     batchers: tuple[Any, ...]
+    ids: dict[int, Any]
+    ordered: bool
+    followed: bool = False
 
     def fork(self, envelope: Envelope, more: int) -> None:
         """*more* pieces of the item are about to exist."""
@@ -56,31 +66,33 @@ class Pieces:
         elif item.pieces:
             return
         elif type(item) is Bundle:
-            for member in item.members:
-                self._member_gone(item, member)
+            whole = [each for each in item.members if each.item is None]
+            self._count(whole, out=item.out, dead=item.dead)
+            for each in item.members:
+                if each.item is not None:
+                    each.item.out = each.item.out or item.out
+                    self._piece_gone(each.item, each)
         else:
-            self._count(envelope, out=item.out, dead=item.dead)
+            self._count([envelope], out=item.out, dead=item.dead)
 
-    def _member_gone(self, bundle: Bundle, member: Envelope) -> None:
-        """The batch that *member* was part of has ended."""
-        item = member.item
-        if item is None:
-            self._count(member, out=bundle.out, dead=bundle.dead)
-            return
-        item.out = item.out or bundle.out
-        self._piece_gone(item, member)
-
-    def _count(self, envelope: Envelope, *, out: bool, dead: bool) -> None:
-        """The whole item of *envelope* has ended."""
+    def _count(self, envelopes: list[Envelope], *, out: bool, dead: bool) -> None:
+        """The whole items of *envelopes* have ended."""
         if dead:
-            self.dead += 1
+            self.dead += len(envelopes)
         elif out:
-            self.done += 1
+            self.done += len(envelopes)
         else:
-            self.skipped += 1
-        if self.taps:
-            self._publish(envelope, "ended" if dead or out else "skipped", True)
-        self._item_ended(envelope.root)
+            self.skipped += len(envelopes)
+        status = "ended" if dead or out else "skipped"
+        if self.taps and (self.ordered or self.followed or status == "skipped"):
+            for each in envelopes:
+                self._publish(each, status, True)
+        if self.kernel.watched:
+            for each in envelopes:
+                tell_ended(self, each.root, "failed" if dead else "done" if out else "skipped")
+        # Without ids of their own it is enough to say so once.
+        for each in envelopes if self.ids else envelopes[:1]:
+            self._item_ended(each.root)
 
     def _die(self, envelope: Envelope, letter: DeadLetter) -> None:
         """A piece of the item of *envelope* has died; the first time its takers are told."""

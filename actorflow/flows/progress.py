@@ -71,18 +71,21 @@ class Progress:
         """How far it was read, as plain values."""
         read = self._before or {"cursor": self._cursor(), "ended": self._ended}
         return {
-            "name": self.name,
+            "name": read.get("name", self.name),
             "cursor": read["cursor"],
             "ended": read["ended"],
             "in_hand": [_write(entry, self.name) for entry in self._in_hand],
         }
 
+    @property
+    def refused(self) -> bool:
+        """Whether its place was not found, and is not looked for any more."""
+        return self._closed is not None and self._before is not None
+
     def left(self) -> bool:
         """Whether something of it has not been fed, as far as can be told without reading on."""
-        if self._in_hand:
+        if self._in_hand or self._before is not None:  # Its place was not found, if it has one.
             return True
-        if self._before is not None:
-            return not self._before["ended"]
         return not self._ended and self._rest() != 0
 
     def close(self) -> None:
@@ -120,6 +123,7 @@ class Inputs:
         the order in which they come.
         """
         name, known = progress.name, self._before
+        known |= {number: each.dump() for number, each in self._own.items() if each.refused}
         same = [number for number, each in known.items() if each.get("name") == name]
         number = min(same or known, default=None)
         if number is None:

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 import attrs
 
 from actorflow.core.letters import DeadLetter
 from actorflow.errors import StageError, shown
 
-__all__ = ["ErrorCount", "ItemResult", "Latency", "Report", "RunStats", "StageStats", "WorkerState"]
+__all__ = [
+    "Chunk",
+    "ErrorCount",
+    "ErrorSummary",
+    "FailedItem",
+    "ItemResult",
+    "ItemState",
+    "Latency",
+    "Report",
+    "RunStats",
+    "StageStats",
+    "WorkerState",
+]
 
 T = TypeVar("T")
+V = TypeVar("V")
+
+#: Most characters of an error that the words of an `ErrorSummary` have.
+LINE_WIDTH = 200
+
+
+@attrs.frozen
+class Chunk:
+    """One yield of a generator in a flow of contexts, handed out while it runs.
+
+    Attributes:
+        stage: Name of the stage.
+        item: Id of the item.
+        value: What it yielded.
+    """
+
+    stage: str
+    item: Any
+    value: Any
 
 
 @attrs.frozen(kw_only=True)
@@ -56,12 +87,44 @@ class ItemResult(Generic[T]):
         return error
 
 
+class Figures(dict[str, V]):
+    """A mapping that cannot be changed; all else is a dict's."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("a snapshot of a run cannot be changed; copy it by dict(...)")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = _refuse
+    update = __ior__ = _refuse
+
+    def __reduce__(self) -> tuple[type[Figures[V]], tuple[dict[str, V]]]:
+        return Figures, (dict(self),)
+
+
+def _figures() -> Any:
+    return attrs.field(converter=Figures)
+
+
 @attrs.frozen(kw_only=True)
 class Latency:
-    """Seconds in the handler, of the turns that suspended; queue time is apart."""
+    """Seconds in the handler; the time in queues is apart.
+
+    Turns that wait for something are all timed; of others one in up to 64 of a worker, which
+    stands for all of them. Percentiles are within 1.1 %, and of the last part of a run;
+    `None` in a report that an earlier release has stored.
+
+    Attributes:
+        mean: Of all turns.
+        max: The longest that was timed.
+        p50: What half of the turns do not exceed.
+        p95: What 95 % do not.
+        p99: What 99 % do not.
+    """
 
     mean: float = 0.0
     max: float = 0.0
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -81,19 +144,63 @@ class StageStats:
 
 @attrs.frozen(kw_only=True)
 class WorkerState:
-    """One worker at one moment.
+    """One worker at one moment. Times are on trio's clock, ``trio.current_time()``.
 
     Attributes:
         name: Path of the worker.
-        state: "idle", "busy", "stuck" or "down".
+        state: "idle", "busy", "stuck" (a thread runs on after its time) or "down".
         item: Id of the message it works on, or `None`.
         incarnation: Which one; the first is 1.
+        stage: Name of its stage.
+        attempt: Which attempt of the message it is; 0 if it has none.
+        since: Since when it works on it, or has nothing to do; `None` if it never had.
+        status: What the turn says of itself, by `ctx.status`.
+        progress: How far it says to be, by `ctx.progress`: done and total; or `None`.
+        done: Turns that ended well.
+        failed: Turns that failed, also those whose message was tried again.
+        busy: Seconds in all its turns that have ended; estimated for those that never wait.
+        mean: Seconds of a turn.
+        last_active: When it last began or ended a turn; `None` if it never did.
     """
 
     name: str
     state: str
     item: str | None
     incarnation: int
+    stage: str = ""
+    attempt: int = 0
+    since: float | None = None
+    status: str = ""
+    progress: tuple[float, float | None] | None = None
+    done: int = 0
+    failed: int = 0
+    busy: float = 0.0
+    mean: float = 0.0
+    last_active: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ItemState:
+    """Where one item is, or one piece of it; or how it ended, if a `History` knows.
+
+    Attributes:
+        id: Id of the fed item: its number, or what ``ids=`` said.
+        message_id: Of the message: that of the item, or of a piece such as ``"17.0"``.
+        status: "waiting", "running" or "retrying" (it has failed, and waits or is back in the
+            queue); of an ended item "done", "skipped" or "failed".
+        stage: Name of the stage, the last one of an ended item.
+        attempt: Attempts begun in this stage.
+        worker: Path of the worker that works on it, or "".
+        fed: When the item was fed, on trio's clock.
+    """
+
+    id: Any
+    message_id: str
+    status: str
+    stage: str
+    attempt: int
+    worker: str = ""
+    fed: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -107,24 +214,113 @@ class ErrorCount:
 
 
 @attrs.frozen(kw_only=True)
+class FailedItem:
+    """A dead letter in a few words.
+
+    Attributes:
+        id: Id of the item, or of a piece of it.
+        stage: Name of the stage where it died.
+        type: Type of the error; the reason, if nothing was raised.
+        error: Its text, the first 500 characters.
+        reason: Why it became a dead letter, one of `REASONS`.
+        attempts: Attempts it had there.
+        at: When, in seconds since the epoch.
+        replays: How often it came back from the dead letters before.
+    """
+
+    id: Any
+    stage: str
+    type: str
+    error: str
+    reason: str
+    attempts: int
+    at: float
+    replays: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ErrorSummary:
+    """What has failed in a run: a frozen copy. As a sequence it is its `counts`.
+
+    Attributes:
+        total: Dead letters in all.
+        by_type: How many by type of error, most frequent first.
+        by_stage: How many by stage, most frequent first.
+        counts: By stage and type with an example, the first 100 kinds.
+        failed: The last of them, oldest first.
+    """
+
+    total: int
+    by_type: Mapping[str, int] = _figures()
+    by_stage: Mapping[str, int] = _figures()
+    counts: tuple[ErrorCount, ...]
+    failed: tuple[FailedItem, ...]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __iter__(self) -> Iterator[ErrorCount]:
+        return iter(self.counts)
+
+    def __getitem__(self, index: int) -> ErrorCount:
+        return self.counts[index]
+
+    def __str__(self) -> str:
+        if not self.total:
+            return "nothing has failed"
+        lines = [f"{self.total:,} failed", f"  by type   {_listed(self.by_type)}"]
+        lines.append(f"  by stage  {_listed(self.by_stage)}")
+        for each in self.counts:
+            words = f"{each.stage}: {each.type}: {_one_line(each.example)}"
+            lines += [f"  {each.count:,} x {words}"]
+        for item in self.failed:
+            tries = "1 attempt" if item.attempts == 1 else f"{item.attempts:,} attempts"
+            words = (
+                item.type if item.type == item.error else f"{item.type}: {_one_line(item.error)}"
+            )
+            lines += [f"  item {item.id!r} in {item.stage} after {tries}: {words}"]
+        return "\n".join(lines)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _one_line(text: str) -> str:
+    """The beginning of *text*, with nothing in it that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:LINE_WIDTH])
+
+
+@attrs.frozen(kw_only=True)
 class RunStats:
     """A run at one moment: a frozen copy that nothing changes any more.
 
     Attributes:
+        run_id: Id of the run.
         counts: fed, done, skipped, dead, held.
         stages: By name.
-        elapsed: Seconds since the start.
+        elapsed: Seconds since the start; of a durable run those of its earlier parts too.
         total: Items there will be, if that is known.
         errors: By stage and type, the first 100.
         restarts: Workers restarted.
+        observer_failures: How often an observer or a display has failed.
+        workers: Every worker.
+        items: For a display that has asked: the last items of a `History`, or else items that
+            are inside.
+        now: The time on trio's clock.
     """
 
-    counts: Mapping[str, int]
-    stages: Mapping[str, StageStats]
+    run_id: str = ""
+    counts: Mapping[str, int] = _figures()
+    stages: Mapping[str, StageStats] = _figures()
     elapsed: float
     total: int | None
     errors: tuple[ErrorCount, ...]
     restarts: int
+    observer_failures: int = 0
+    workers: tuple[WorkerState, ...] = ()
+    items: tuple[ItemState, ...] = ()
+    now: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -134,17 +330,19 @@ class Report:
     Attributes:
         run_id: Id of the run.
         counts: fed, done, skipped, dead, held; ``fed = done + skipped + dead + held``.
-        duration: Seconds.
+        duration: Seconds that it was open, in all its parts.
         stages: By name.
         errors: By stage and type, the first 100.
         dead: The dead letters, at most `max_dead`.
         restarts: Workers restarted.
+        observer_failures: How often an observer or a display has failed.
     """
 
     run_id: str
-    counts: Mapping[str, int]
+    counts: Mapping[str, int] = _figures()
     duration: float
-    stages: Mapping[str, StageStats]
+    stages: Mapping[str, StageStats] = _figures()
     errors: tuple[ErrorCount, ...]
     dead: tuple[DeadLetter, ...]
     restarts: int = 0
+    observer_failures: int = 0

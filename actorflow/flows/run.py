@@ -27,7 +27,6 @@ from actorflow.flows.settings import RunSettings
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.submitting import Submitting
 from actorflow.flows.taps import ResultStream, Tap
-from actorflow.flows.watching import show_progress
 from actorflow.flows.wiring import Wiring
 from actorflow.flows.writing import Writer
 from actorflow.graph.plan import Plan as FlowPlan
@@ -92,7 +91,7 @@ class Run(Submitting, Generic[In, Out]):
             )
         wiring = self._wiring = Wiring(plan, self.stages, self._outlet, kernel)
         ledger.entrances, ledger.batchers = wiring.entrances, wiring.batchers()
-        ledger.busy = wiring.busy
+        ledger.busy, ledger.joins = wiring.busy, wiring.joins()
         self._feeder = Feeder(self._ledger, settings)
         self._started = 0.0
 
@@ -116,8 +115,7 @@ class Run(Submitting, Generic[In, Out]):
             self._keeper.start()
         if self._writer is not None:
             self._kernel.services.start_soon(self._writer.run)
-        if self.settings.display is not None:
-            self._kernel.services.start_soon(show_progress, self, self.settings.display)
+        self._start_watching()
         return self
 
     async def _open_ends(self) -> bool:
@@ -150,11 +148,14 @@ class Run(Submitting, Generic[In, Out]):
         priority: int = 100,
         ids: Iterable[Any] | None = None,
     ) -> list[Any]:
-        """Feed *items*, waiting for room; returns their ids when all are accepted.
+        """Feed *items*, waiting for room; returns their ids when all are accepted. Cancelled while
+        it waits, it returns the ids of those that were, if any, and feeds no more: the
+        cancellation shows at the next wait. So it never says `Cancelled` of what was accepted.
 
         Args:
             items: An iterable or async iterable of items; not a str, bytes or mapping.
-            stage: Name of the stage to feed instead of the first.
+            stage: Name of the stage to feed instead of the first; none in a branch that is joined
+                with others.
             priority: Lower is handled first, in every stage.
             ids: Ids for the items, one each; their numbers from 0 by default.
 
@@ -164,15 +165,22 @@ class Run(Submitting, Generic[In, Out]):
         """
         self._refuse_inside("run.feed()", "ctx.emit()")
         target = self._feedable(stage, priority)
+        await trio.lowlevel.checkpoint_if_cancelled()  # From here on it may be accepted.
         accepted, ended = self._feeder.feed_at_once(items, target, priority, ids), True
         if accepted is None:
             source = as_source(items, option="feed() items")
             accepted = []
-            ended = await self._feed(source, target, priority, ids, accepted)
+            try:
+                ended = await self._feed(source, target, priority, ids, accepted)
+            except trio.Cancelled:
+                if not accepted:
+                    raise
+                ended = True  # Whoever feeds is told of those; the cancellation goes on.
         elif self._keeper is None:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
         if self._keeper is not None and accepted:
-            await self._keeper.settled()
+            with trio.CancelScope(shield=True):
+                await self._keeper.settled()
         if not ended:
             text = f"run {self.run_id} ended while it was fed; it has taken {len(accepted)} items"
             raise NotRunningError(text)
@@ -200,6 +208,10 @@ class Run(Submitting, Generic[In, Out]):
         if type(priority) is not int:
             raise ConfigurationError("feed() priority", priority, "a whole number; lower is first")
         mailbox: Mailbox = self._stage(stage or self.plan.entry).mailbox
+        joiner = self._ledger.joins.get(mailbox.path)
+        if joiner is not None:
+            wanted = f"a stage outside the branches that are joined in {joiner.stage!r}"
+            raise ConfigurationError("feed() stage", stage, wanted)
         return mailbox
 
     async def _feed(self, source: Any, target: Mailbox, *facts: Any) -> bool:
@@ -227,8 +239,9 @@ class Run(Submitting, Generic[In, Out]):
 
     # Results --------------------------------------------------------------------------
 
-    def results(self) -> ResultStream:
-        """What comes out from now on, as an async iterator of `ItemResult`.
+    def results(self, *, chunks: bool = False) -> ResultStream:
+        """What comes out from now on, as an async iterator of `ItemResult`, and of `Chunk` if
+        *chunks* of contexts are wanted.
 
         Before this is called results are counted and dropped; after it, what is not taken
         counts towards the window, so that feeding waits for the taker. Items that are inside
@@ -236,6 +249,8 @@ class Run(Submitting, Generic[In, Out]):
         """
         self._raise_if_over()
         tap = self._tap(values_only=False)
+        if chunks:
+            tap.chunks, self._ledger.chunks = True, self._outlet
         return ResultStream(tap, lambda: self._forget(tap))
 
     def _tap(self, *, values_only: bool, settled: bool = True) -> Tap:

@@ -14,6 +14,7 @@ from actorflow.durability.urls import store_from_url
 from actorflow.errors import ConfigurationError
 from actorflow.flows.sinks import as_sink
 from actorflow.graph.rules import failure_hook
+from actorflow.observe.observers import check_observers
 from actorflow.observe.progress import make_display
 from actorflow.policies import Bulkhead, Deadline, RateLimit
 from actorflow.policies.chain import Chain
@@ -67,6 +68,8 @@ class RunSettings:
         on_failure: For stages that say nothing: called with each dead letter, or ``"halt"``.
         system: The actor system that the run lives in, or `None` for a tree of its own.
         kept: How its store is used, or `None` without one.
+        middleware: The flow's, the outermost first.
+        hooks: The flow's.
     """
 
     run_id: str | None
@@ -86,6 +89,8 @@ class RunSettings:
     on_failure: Any
     system: ActorSystem | None
     kept: StoreSettings | None
+    middleware: tuple[Any, ...] = ()
+    hooks: tuple[Any, ...] = ()
 
 
 def run_settings(
@@ -131,7 +136,7 @@ def run_settings(
         window=options.count("run option window", window),
         inside=min(bounds, default=None),
         display=make_display(progress),
-        observers=tuple(observers),
+        observers=check_observers("run option observers", observers),
         max_dead=options.count("run option max_dead", max_dead, least=0),
         deps=deps,
         seed=seed,

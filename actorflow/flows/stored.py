@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from actorflow.core.envelope import DEFAULT_PRIORITY
 from actorflow.core.letters import DeadLetter
 from actorflow.durability.hold import NAME
-from actorflow.durability.letters import had_come_out, letter_id, text_of
+from actorflow.durability.letters import had_come_out, letter_id, text_of, was_batch
 from actorflow.durability.store import DeadRow, ResultRow
 from actorflow.errors import StoredError
 from actorflow.flows.results import ErrorCount, ItemResult, Latency, Report, StageStats
@@ -78,6 +79,10 @@ def read_result(row: ResultRow) -> ItemResult[Any]:
     return ItemResult(error=None if error is None else StoredError(*error), **found)
 
 
+#: What a report says of latency; one of an earlier release has the first two.
+LATENCY = ("mean", "max", "p50", "p95", "p99")
+
+
 def pack_report(report: Report) -> bytes:
     """A report without its dead letters, which are rows."""
     return encode(
@@ -98,6 +103,9 @@ def pack_report(report: Report) -> bytes:
                     each.workers,
                     each.latency.mean,
                     each.latency.max,
+                    each.latency.p50,
+                    each.latency.p95,
+                    each.latency.p99,
                 ]
                 for name, each in report.stages.items()
             },
@@ -112,7 +120,7 @@ def read_report(run_id: str, data: bytes, dead: tuple[DeadLetter, ...]) -> Repor
     stages = {
         name: StageStats(
             **dict(zip(names, figures, strict=False)),
-            latency=Latency(mean=figures[8], max=figures[9]),
+            latency=Latency(**dict(zip(LATENCY, figures[len(names) :], strict=False))),
         )
         for name, figures in found["stages"].items()
     }
@@ -148,7 +156,7 @@ def _new_account() -> dict[str, Any]:
         "counts": [0, 0, 0, 0, 0],
         "errors": [],
         "stages": {},
-        "out": 0,
+        "emitted": {},
         "restarts": 0,
         "elapsed": 0.0,
     }
@@ -162,6 +170,7 @@ def put_back(
     letters: Sequence[DeadRow],
     replayed: Mapping[str, Sequence[int]],
     output: int | None = None,
+    gathers: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """The next cut of a run, in which *letters* are new items in the stages they died in.
 
@@ -177,6 +186,7 @@ def put_back(
         letters: All from stages of the flow.
         replayed: The fact that marks them.
         output: Where a run that begins with them goes on with its output, in bytes.
+        gathers: Of stages that get batches, where their values wait for others.
     """
     facts: dict[str, Any] = {REPLAYED: {run: list(seqs) for run, seqs in replayed.items()}}
     account = _new_account()
@@ -191,11 +201,14 @@ def put_back(
     stages: Counter[str] = Counter()
     ended: list[int] = []
     for index, letter in enumerate(letters):
-        rows.append(_row(f"/{flow}/{letter.place}", fed + index, order + 1 + index, letter))
+        whole = was_batch(letter) or had_come_out(letter)
+        held = "" if whole else gathers.get(letter.place, "")
+        box = f"/{flow}/{letter.place}{held and '//'}{held}"
+        rows.append(_row(box, fed + index, order + 1 + index, letter))
         if had_come_out(letter):
             ended.append(fed + index)
         else:
-            stages[letter.place] += 1
+            stages[letter.place] += not held
             facts[f"{NAME}{fed + index}"] = letter_id(letter)
     account["counts"][0] += len(letters)
     account["counts"][1] += len(ended)

@@ -1,35 +1,27 @@
 """Give items to a run one by one, each with a future of what will come of it.
 
-    submit ──► Feeder ──► the run ──► ledger ──► Desk ──► Future
-                                                  └── knows the items that have futures
-    cancel ──► Desk ──► out of its mailbox, or its turn is cut short
-
-A desk is one more tap of the run, beside those of `results` and of the sink. It keeps a
-future while its item is held, and no result.
+submit ──► Feeder ──► the run ──► ledger ──► Desk ──► Future
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
-from actorflow.errors import FutureCancelled, NotRunningError
+from actorflow.errors import NotRunningError
 from actorflow.flows.awaiting import as_completed, wait
+from actorflow.flows.desk import Desk
 from actorflow.flows.endings import Endings
 from actorflow.flows.futures import Future
-from actorflow.flows.taps import NO_RESULT, Tap
+from actorflow.flows.taps import Tap
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
-from actorflow.runtime.withdraw import cut_short, withdraw
-from actorflow.stages.build import StageCell
 
 __all__ = ["Submitting"]
-
-T = TypeVar("T")
 
 #: Dead letters that an executor keeps for its report; others are counted.
 LETTERS_KEPT = 100
@@ -41,7 +33,7 @@ class Submitting(Endings):
     _feedable: Callable[[str | None, int], Mailbox]
     _feed: Callable[..., Awaitable[bool]]
     _taken: Callable[[], None]
-    _desk: _Desk | None = None
+    _desk: Desk | None = None
 
     async def submit(
         self, item: Any, *, stage: str | None = None, priority: int = DEFAULT_PRIORITY
@@ -95,6 +87,35 @@ class Submitting(Endings):
             raise NotRunningError(f"run {self.run_id} ended while submit() waited for room")
         return future
 
+    # For the standing run of a flow ------------------------------------------------------
+
+    @property
+    def kernel(self) -> Kernel:
+        """Its services."""
+        return self._kernel
+
+    def add_tap(self, tap: Tap) -> None:
+        """Give *tap* all results from now on, and the end of each item."""
+        tap.on_taken = self._taken
+        self._ledger.followed = True
+        self._ledger.taps = (*self._ledger.taps, tap)
+
+    async def take_in(self, item: Any, noted: Callable[[Envelope], None]) -> None:
+        """Feed *item* when there is room for it; *noted* is told of its message right before.
+
+        Raises:
+            NotRunningError: The run has ended, or ends while this waits.
+        """
+        target = self._feedable(None, DEFAULT_PRIORITY)
+        fed = self._feeder.feed_at_once([item], target, DEFAULT_PRIORITY, None, noted)
+        if fed is None:
+            fed = []
+            await self._feed(_One(item), target, DEFAULT_PRIORITY, None, fed, None, noted)
+        if not fed:
+            raise NotRunningError(f"run {self.run_id} ended while invoke() waited for room")
+
+    # For the executor and it -------------------------------------------------------------
+
     @property
     def ending(self) -> bool:
         """Whether it takes no more items, or has ended."""
@@ -116,10 +137,10 @@ class Submitting(Endings):
         if self._desk is not None:
             self._desk.take_back()
 
-    def _own_desk(self) -> _Desk:
+    def _own_desk(self) -> Desk:
         if self._desk is None:
-            many = any("generator" in each.kind for each in self.plan.stages)
-            desk = self._desk = _Desk(
+            many = any(each.many for each in self.plan.stages)
+            desk = self._desk = Desk(
                 self.plan.exits[0],
                 kernel=self._kernel,
                 stages=self.stages,
@@ -128,120 +149,20 @@ class Submitting(Endings):
                 on_taken=self._taken,
             )
             self._ledger.taps = (*self._ledger.taps, desk)
+            self._ledger.followed = True
         return self._desk
 
+    async def _settle(self) -> None:
+        """Have what a future waits for on the disk, too, while there is somebody to bring it."""
+        await super()._settle()
+        waits = self._desk is not None and self._desk.waits()
+        if waits and self._keeper is not None and self._error is None:
+            await self._keeper.flush()
 
-class _Desk(Tap):
-    """The futures of one run's items.
-
-    Args:
-        stage: Name of the stage whose values come out.
-        kernel: The run's services.
-        stages: Its stages.
-        many: Whether an item gives a list, however many values it has.
-        refuse: Raises `InsideTurn` in a turn of the run.
-        on_taken: Called when results have left, so that feeding may go on.
-    """
-
-    __slots__ = ("_kernel", "_open", "_stages", "many", "path", "refuse_inside")
-
-    def __init__(
-        self,
-        stage: str,
-        *,
-        kernel: Kernel,
-        stages: Mapping[str, StageCell],
-        many: bool,
-        refuse: Callable[[str], None],
-        on_taken: Callable[[], None],
-    ) -> None:
-        self.path = f"/{kernel.name}"
-        self.many = many
-        self.refuse_inside = refuse
-        self._kernel = kernel
-        self._stages = stages
-        self._open: dict[int, Future[Any]] = {}
-        super().__init__(
-            stage,
-            ordered=False,
-            values_only=False,
-            first=0,
-            on_taken=on_taken,
-            journal=kernel.journal,
-        )
-
-    def noted(self, future: Future[Any], envelope: Envelope) -> None:
-        """The item of *future* is about to be in the run, as *envelope*."""
-        future.accepted(envelope)
-        self._open[future.id] = future
-
-    def cancel(self, envelope: Envelope) -> bool:
-        """Take *envelope* back, or cut its turn short; whether it waited somewhere."""
-        for stage in self._stages.values():
-            if withdraw(stage.mailbox, envelope):
-                return True
-            for cell in stage.cells:
-                if cell.lease is envelope:
-                    cut_short(cell)
-        return False
-
-    def take_back(self) -> None:
-        """Cancel what waits; what runs is not tried again."""
-        now = self._kernel.now()
-        for stage in self._stages.values():
-            for cell in stage.cells:
-                if cell.lease is not None:
-                    cell.lease.deadline = now
-        running = {cell.lease for stage in self._stages.values() for cell in stage.cells}
-        for future in tuple(self._open.values()):
-            if future.envelope not in running:
-                future.cancel()
-
-    def report(self, what: str, error: BaseException) -> None:
-        """Log and count a failure that nobody has asked for."""
-        self._kernel.report(self.path, what, error)
-
-    # As a tap ---------------------------------------------------------------------------
-
-    def push(self, number: int, result: Any, ended: bool) -> None:
-        """One result of item *number*, or `NO_RESULT`; *ended*: it was its last."""
-        future = self._open.get(number)
-        if future is None:
-            return
-        if result is not NO_RESULT:
-            future.add(result)
-        if ended:
-            del self._open[number]
-            self._arrive((future,))
-            self._hand_out()
-
-    def _settle(self, number: int) -> None:
-        super()._settle(number)
-        if self._ready:
-            self._hand_out()
-            self.on_taken()
-
-    def _hand_out(self) -> None:
-        while self._ready:
-            self._ready.popleft().finish()
-
-    def close(self, error: BaseException | None = None) -> None:
-        """Nothing more will come."""
-        super().close(error)
-        left, self._open = self._open, {}
-        self._lose(left.values(), error)
-
-    def forsake(self) -> None:
-        """What is not on disk by now will not be."""
-        left = [future for _, future in self._unsettled]
-        super().forsake()
-        self._lose(left, self.error)
-
-    def _lose(self, futures: Iterable[Future[Any]], error: BaseException | None) -> None:
-        for future in futures:
-            lost = FutureCancelled(self.path, future.id, "its run has ended before it")
-            lost.__cause__ = error
-            future.fail(lost)
+    def _tree_ended(self) -> None:
+        super()._tree_ended()
+        if self._desk is not None:
+            self._desk.forsake()
 
 
 class _One:

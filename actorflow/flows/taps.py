@@ -37,6 +37,7 @@ class Tap:
 
     Attributes:
         bounded: Whether generators wait for the taker.
+        chunks: Take what generators of contexts yield as well.
         whole: Keep envelopes instead of plain values, for a writer that tells what is written.
     """
 
@@ -48,6 +49,7 @@ class Tap:
         "_ready",
         "_unsettled",
         "bounded",
+        "chunks",
         "closed",
         "error",
         "on_taken",
@@ -78,7 +80,7 @@ class Tap:
         self._arrived: trio.Event | None = None
         self._next = first
         self._early: dict[int, tuple[list[Any], bool]] = {}
-        self.whole = False
+        self.whole = self.chunks = False
         self._journal = journal
         self._unsettled: deque[tuple[int, Any]] = deque()
         if journal is not None:
@@ -154,9 +156,10 @@ class Tap:
     def close(self, error: BaseException | None = None) -> None:
         """Nothing more will come; *error* is raised to the taker after what is left.
 
-        What waited for an item that did not end comes in its order all the same.
+        What waited for an item that did not end comes in its order all the same; where envelopes
+        are kept, it goes on waiting in the next part of the run.
         """
-        for number in sorted(self._early):
+        for number in () if self.whole else sorted(self._early):
             self._arrive(self._early.pop(number)[0])
         self.closed = True
         self.error = self.error or error

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import trio
 
 from actorflow.core.envelope import message_id
+from actorflow.core.timings import Timings, merged, percentiles
 from actorflow.flows.ledger import Ledger
 from actorflow.flows.results import Latency, RunStats, StageStats, WorkerState
+from actorflow.runtime.burst import SLICE_SECONDS
 from actorflow.runtime.kernel import Kernel
 from actorflow.stages.build import StageCell
 
-__all__ = ["Timing", "run_stats", "show_progress", "stage_stats", "timing_of", "worker_states"]
-
-logger = logging.getLogger("actorflow")
-
-#: Seconds between two updates of a display.
-REFRESH_SECONDS = 0.2
+__all__ = ["Timing", "run_stats", "stage_stats", "timing_of", "worker_states"]
 
 
 @attrs.frozen
 class Timing:
-    """How long the turns of one stage took, those that suspended.
+    """How long the turns of one stage took.
 
     Attributes:
         turns: How many.
@@ -41,19 +36,21 @@ class Timing:
         longest = max(self.longest, other.longest)
         return Timing(self.turns + other.turns, self.seconds + other.seconds, longest)
 
-    def latency(self) -> Latency:
-        """As a report has it."""
-        mean = self.seconds / self.turns if self.turns else 0.0
-        return Latency(mean=mean, max=self.longest)
+    def mean(self) -> float:
+        """Of one turn."""
+        return self.seconds / self.turns if self.turns else 0.0
 
 
 def timing_of(stage: StageCell) -> Timing:
     """What *stage* has measured in this part of its run."""
-    return Timing(
-        sum(cell.latency_count for cell in stage.cells),
-        sum(cell.latency_sum for cell in stage.cells),
-        max((cell.latency_max for cell in stage.cells), default=0.0),
-    )
+    workers = _works(stage)
+    turns = sum(each.waited + (each.quick if each.sampled else 0) for each in workers)
+    longest = max((each.longest for each in workers), default=0.0)
+    return Timing(turns, sum(each.seconds for each in workers), longest)
+
+
+def _works(stage: StageCell) -> list[Timings]:
+    return [cell.work for cell in stage.cells if cell.work is not None]
 
 
 def run_stats(
@@ -75,6 +72,7 @@ def run_stats(
         timings: What the stages measured in its earlier parts.
     """
     return RunStats(
+        run_id=kernel.run_id,
         counts=ledger.counts(),
         stages={
             name: stage_stats(cell, timings.get(name, Timing())) for name, cell in stages.items()
@@ -83,6 +81,9 @@ def run_stats(
         total=total,
         errors=ledger.errors(),
         restarts=kernel.counters["restarts"],
+        observer_failures=kernel.counters["observer_errors"],
+        workers=worker_states(stages),
+        now=kernel.now(),
     )
 
 
@@ -99,8 +100,16 @@ def stage_stats(stage: StageCell, before: Timing) -> StageStats:
         pending=len(mailbox),
         running=sum(cell.lease is not None for cell in stage.cells),
         workers=stage.workers,
-        latency=(before + timing_of(stage)).latency(),
+        latency=_latency(stage, before),
     )
+
+
+def _latency(stage: StageCell, before: Timing) -> Latency:
+    now = timing_of(stage)
+    both = before + now
+    weights, total = merged(stage.waiting, stage.quick, _works(stage))
+    p50, p95, p99 = percentiles(weights, total, now.longest, (0.5, 0.95, 0.99))
+    return Latency(mean=both.mean(), max=both.longest, p50=p50, p95=p95, p99=p99)
 
 
 def worker_states(stages: Mapping[str, StageCell]) -> tuple[WorkerState, ...]:
@@ -115,29 +124,40 @@ def _worker_state(cell: Any) -> WorkerState:
         state = "busy"
     else:
         state = "down" if cell.task is None else "idle"
-    item = None if cell.lease is None else message_id(cell.lease)
-    return WorkerState(name=cell.path, state=state, item=item, incarnation=cell.incarnation)
+    lease, work = cell.lease, cell.work
+    status, progress = _said(cell)
+    active = _last_active(cell)
+    since = active if active is None or lease is None else max(active, work.since)
+    return WorkerState(
+        name=cell.path,
+        state=state,
+        item=None if lease is None else message_id(lease),
+        incarnation=cell.incarnation,
+        stage=cell.mailbox.path.rpartition("/")[2],
+        attempt=0 if lease is None else lease.attempt,
+        since=since,
+        status=status,
+        progress=progress,
+        done=work.done,
+        failed=work.failed,
+        busy=work.seconds,
+        mean=work.seconds / work.turns if work.turns else 0.0,
+        last_active=since if lease is not None else active,
+    )
 
 
-@trio.lowlevel.enable_ki_protection
-async def show_progress(run: Any, display: Any) -> None:
-    """Keep *display* up to date until the run is over; one that fails is left alone."""
-    show = display.on_start
-    try:
-        while _shown(show, run.stats()):
-            show = display.on_update
-            with trio.move_on_after(REFRESH_SECONDS):
-                await run.over.wait()
-                break
-    finally:
-        _shown(display.on_finish, run.stats())
+def _said(cell: Any) -> tuple[str, tuple[float, float | None] | None]:
+    """What the turn in progress says of itself."""
+    lease, said = cell.lease, cell.work.said
+    if lease is None or said is None or said[:3] != (lease.root, lease.path, lease.attempt):
+        return "", None
+    _, _, _, text, done, total = said
+    return text, None if done is None else (done, total)
 
 
-def _shown(show: Callable[[RunStats], None], stats: RunStats) -> bool:
-    """Whether the display took *stats*; whatever it raises is no affair of the run."""
-    try:
-        show(stats)
-    except BaseException:
-        logger.exception("the progress display failed and is left alone")
-        return False
-    return True
+def _last_active(cell: Any) -> float | None:
+    """When the time was last looked at for a turn of *cell*: the slice ends so much later."""
+    if not cell.work.turns and cell.lease is None:
+        return None
+    looked: float = round(cell.slice_ends - SLICE_SECONDS, 6)
+    return max(looked, 0.0)

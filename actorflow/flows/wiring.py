@@ -10,7 +10,7 @@ no edge                                the way out, or nothing: what a branch th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actorflow.core.envelope import Envelope
@@ -54,6 +54,10 @@ class Wiring:
         self.gathers: dict[str, Gather] = {}
         self.seen: dict[str, Seen] = {}
         self._joiners = {join.stage: self._joiner(join) for join in plan.joins}
+        self._within = {
+            each.name: tuple(self._joiners[join.stage] for join in plan.within(each.name))
+            for each in (plan.stages if plan.joins else ())
+        }
         for each in plan.stages:
             if each.batch is not None:
                 mailbox = stages[each.name].mailbox
@@ -83,11 +87,19 @@ class Wiring:
             stage: Where it waits.
             box: The path of what it waits in, there.
         """
-        inside = [join for join in self._plan.joins if stage in self._plan.inside(join)]
-        inside.sort(key=lambda join: -len(self._plan.inside(join)))
-        found = [self._joiners[join.stage] for join in inside]
+        found = list(self._within.get(stage, ()))
         if stage in self._joiners and "//" in box:
             found.append(self._joiners[stage])
+        return found
+
+    def joins(self) -> dict[str, Any]:
+        """By path, the mailboxes whose messages go to a place where branches meet, with that."""
+        found: dict[str, Any] = {}
+        for name, joiners in self._within.items():
+            if joiners:
+                found[self._stages[name].mailbox.path] = joiners[-1]
+        for joiner in self._joiners.values():
+            found[joiner.mailbox.path] = joiner
         return found
 
     def busy(self) -> bool:
@@ -106,8 +118,13 @@ class Wiring:
     def _joiner(self, join: Join) -> Joiner:
         first = {edge.slot: edge.end for edge in self._plan.edges if edge.join == join.stage}
         names = join.keys or tuple(first[slot] for slot in range(len(join.many)))
-        inside = [self._stages[name] for name in self._plan.inside(join)]
-        joiner = Joiner(self._stages[join.stage], names, join.many, inside)
+        names_inside = self._plan.inside(join)
+        leaks = any(
+            edge.start in names_inside and edge.end not in (*names_inside, join.stage)
+            for edge in self._plan.edges
+        )
+        inside = [self._stages[name] for name in names_inside]
+        joiner = Joiner(self._stages[join.stage], names, join, inside, leaks=leaks)
         self._gathers(join.stage, "gather", joiner)
         self.entrances[joiner.mailbox.path] = joiner
         return joiner
@@ -139,10 +156,14 @@ class Wiring:
         if outlet is not None:
             ways.append(Way(outlet, None))
         alone = ways[0].target if len(ways) == 1 else None
-        plain = all(edge.plain for edge in edges)
+        plain = all(edge.plain and self._alone(edge.end) for edge in edges)
         if plain and isinstance(alone, Mailbox):
             return alone
         return Junction(name, self._kernel, ways)
+
+    def _alone(self, name: str) -> bool:
+        """Whether one stage alone feeds the stage *name*, and nothing looks at what it gives."""
+        return name not in self.seen and len(self._plan.predecessors(name)) == 1
 
     def _way(self, edge: Edge) -> Way:
         target = self._behind(edge.end)
@@ -150,14 +171,23 @@ class Wiring:
             cell = self._stages[edge.end]
             target = Batcher(cell.mailbox, edge.batch, f"{cell.path}//from {edge.start}")
             self._gathers(edge.end, f"from {edge.start}", target)
-        seen = self.seen[edge.end] if edge.dedupe is not None else None
-        return Way(target, edge, shares=self._shares(edge.end), seen=seen)
+        seen, shares = self.seen.get(edge.end), self._shares(edge.end)
+        return Way(target, edge, shares=shares, seen=seen, leaves=self._leaves(edge))
+
+    def _leaves(self, edge: Edge) -> bool:
+        """Whether *edge* leads out of the branches of joined `Parallel`s."""
+        around = self._within.get(edge.start, ())
+        if not around or edge.end == around[-1].stage:
+            return False
+        return around[-1] not in self._within[edge.end]
 
     def _fork(self, edges: list[Edge], join: str) -> Way:
         edges.sort(key=_slot)
-        targets = [self._behind(edge.end) for edge in edges]
+        targets = [self.entrance(edge.end) for edge in edges]
         shares = [self._shares(edge.end) for edge in edges]
-        return Way(Fork(self._joiners[join], targets, shares), None)
+        contextual = any(self._stages[edge.end].stage.contextual for edge in edges)
+        fork = Fork(self._joiners[join], targets, shares=shares, contextual=contextual)
+        return Way(fork, None)
 
     def _behind(self, name: str) -> Any:
         """The entrance of the stage *name* for what comes from inside the flow."""
@@ -169,7 +199,7 @@ class Wiring:
 
 
 class _Noting:
-    """Notes the keys of what is fed from outside.
+    """Notes the keys of what is fed from outside, or begins a branch.
 
     Args:
         seen: The keys.
@@ -180,13 +210,20 @@ class _Noting:
         self._seen = seen
         self.target = target
 
+    def rooms(self) -> Sequence[Mailbox]:
+        """Whose room a message needs that is put here."""
+        rooms: Sequence[Mailbox] = self.target.rooms()
+        return rooms
+
     def put(self, envelope: Envelope) -> None:
         try:
             self._seen.add(self._seen.digest(envelope.body))
-        except Exception as error:  # A key function of the user's; the item pays for it.
+        except BaseException as error:  # A key function of the user's; the item pays for it.
             mailbox: Any = getattr(self.target, "mailbox", self.target)
             mailbox.failed += 1
             mailbox.ledger.give_up(envelope, "failed", error, mailbox.path)
+            if mailbox.writers:
+                mailbox.room_made()  # A place was promised and is not taken.
             return
         self.target.put(envelope)
 

@@ -28,7 +28,8 @@ def compile_graph(flow: str, parts: Mapping[str, Plan], edges: Iterable[Edge]) -
 
     Raises:
         CompilationError: There is no stage, two have one name, edges make a circle and none of
-            them is marked ``feedback=True``, or one is so marked and closes no circle.
+            them is marked ``feedback=True``, one is so marked and closes no circle, two tell keys
+            apart in different ways for one stage, or batches lead to a stage of contexts.
     """
     if not parts:
         raise CompilationError(flow, "it has no stages; add at least one")
@@ -40,12 +41,14 @@ def compile_graph(flow: str, parts: Mapping[str, Plan], edges: Iterable[Edge]) -
     ahead = [edge for edge in between if not edge.feedback]
     _refuse_circles(flow, parts, ahead)
     _refuse_idle_feedback(flow, between)
+    _refuse_two_keys(flow, between)
     fed = {edge.end for edge in ahead}
     ends = [name for name in parts if all(edge.start != name for edge in between)]
     if not ends:  # Then what only leads back comes out as well.
         ends = [name for name in parts if all(edge.start != name for edge in ahead)]
     starts = [name for name in parts if name not in fed]
     stages = [stage for each in parts.values() for stage in each.stages]
+    _refuse_batches_of_contexts(flow, parts, between)
     inner = [edge for each in parts.values() for edge in each.edges]
     outer = [
         attrs.evolve(edge, start=end, end=parts[edge.end].entry)
@@ -55,7 +58,7 @@ def compile_graph(flow: str, parts: Mapping[str, Plan], edges: Iterable[Edge]) -
     if len(starts) == 1:
         entry = parts[starts[0]].entry
     else:
-        first = as_they_are(_free_name({stage.name for stage in stages}))
+        first = as_they_are(f"before {'+'.join(starts)}"[:200])
         stages.insert(0, first)
         entry = first.name
         outer = [*(Edge(entry, parts[name].entry) for name in starts), *outer]
@@ -67,13 +70,6 @@ def compile_graph(flow: str, parts: Mapping[str, Plan], edges: Iterable[Edge]) -
         exits=tuple(end for name in ends for end in parts[name].exits),
         joins=tuple(join for each in parts.values() for join in each.joins),
     )
-
-
-def _free_name(taken: set[str]) -> str:
-    name = "start"
-    while name in taken:
-        name += "-"
-    return name
 
 
 def _refuse_circles(flow: str, names: Iterable[str], edges: list[Edge]) -> None:
@@ -119,6 +115,34 @@ def _refuse_idle_feedback(flow: str, edges: tuple[Edge, ...]) -> None:
                 "circle; leave the mark out"
             )
             raise CompilationError(flow, detail, (edge.start, edge.end))
+
+
+def _refuse_batches_of_contexts(
+    flow: str, parts: Mapping[str, Plan], edges: tuple[Edge, ...]
+) -> None:
+    for edge in edges:
+        entry = parts[edge.end].stage(parts[edge.end].entry)
+        if edge.batch is not None and entry.contextual:
+            detail = (
+                f"the edge {edge.start!r} -> {edge.end!r} makes batches, and stage {entry.name!r} "
+                "works on one Context at a time"
+            )
+            raise CompilationError(flow, detail, (edge.start, edge.end))
+
+
+def _refuse_two_keys(flow: str, edges: tuple[Edge, ...]) -> None:
+    """A stage knows one key of each value that enters it."""
+    known: dict[str, Edge] = {}
+    for edge in edges:
+        if edge.dedupe is None:
+            continue
+        other = known.setdefault(edge.end, edge)
+        if other.dedupe is not edge.dedupe:
+            detail = (
+                f"the edges {other.start!r} -> {edge.end!r} and {edge.start!r} -> {edge.end!r} "
+                "have different functions for dedupe; give both the same one"
+            )
+            raise CompilationError(flow, detail, (other.start, edge.start, edge.end))
 
 
 def _leads(start: str, end: str, edges: tuple[Edge, ...]) -> bool:

@@ -46,10 +46,12 @@ class Handler:
     Attributes:
         kind: What a call returns: an awaitable, the value itself, or one of the two generators.
         ctx_parameter: The parameter that takes the `Turn`, passed by keyword; `None` if none does.
+        takes_context: Whether the value is annotated as a `Context`.
     """
 
     kind: Kind
     ctx_parameter: str | None
+    takes_context: bool = False
 
 
 def inspect_handler(place: str, fn: Callable[..., Any], *, unpack: bool) -> Handler:
@@ -80,7 +82,8 @@ def inspect_handler(place: str, fn: Callable[..., Any], *, unpack: bool) -> Hand
         raise wrong(parameters[0].name)
     if ctx is not None:
         _check_reachable(place, ctx, rest, unpack)
-    return Handler(kind, ctx.name if ctx else None)
+    contextual = takes_value and _names(parameters[0].annotation, "Context")
+    return Handler(kind, ctx.name if ctx else None, contextual)
 
 
 def function_name(fn: Callable[..., Any]) -> str:
@@ -195,15 +198,19 @@ def _looks_like_turn(first: inspect.Parameter) -> bool:
 
 
 def _names_turn(annotation: Any) -> bool:
-    """`Turn`, ``"module.Turn"``, or either with None; by name, as the class lives floors above."""
+    return _names(annotation, "Turn")
+
+
+def _names(annotation: Any, wanted: str) -> bool:
+    """*wanted*, ``"module.wanted"``, or either with None; by name, as classes live floors above."""
     if isinstance(annotation, str):
         inner = re.sub(r"^[\w.]*\bOptional\[(.*)\]$", r"\1", annotation.strip(" '\""))
-        return any(part.strip(" '\"").split(".")[-1] == "Turn" for part in inner.split("|"))
+        return any(part.strip(" '\"").split(".")[-1] == wanted for part in inner.split("|"))
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return any(_names_turn(each) for each in typing.get_args(annotation))
+        return any(_names(each, wanted) for each in typing.get_args(annotation))
     if isinstance(annotation, typing.ForwardRef):
-        return _names_turn(annotation.__forward_arg__)
-    return getattr(annotation, "__name__", None) == "Turn"
+        return _names(annotation.__forward_arg__, wanted)
+    return getattr(annotation, "__name__", None) == wanted
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

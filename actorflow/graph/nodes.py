@@ -28,14 +28,21 @@ UNCHANGED: Any = type("_Unchanged", (), {"__repr__": lambda _: "unchanged"})()
 class Batch:
     """Work on lists of values instead of one at a time.
 
-    A batch is one message: its handler gets a list, what it returns is one value, and if it
-    is given up, each of its items is a dead letter. One that is not full goes when *seconds*
-    have passed since its first value, or when nothing else in the run can move.
+    A batch is one message: its handler gets a list, and what it returns is one value. That is the
+    result of its first item; `map` has `None` for the others (a generator may yield a value for
+    each). If a batch is given up, each of its items is a dead letter, with its own value. A batch
+    has the most urgent priority and the earliest deadline of its values, and of their metadata
+    only the depth.
+
+    One that is not full goes when *seconds* have passed since its first value. It also goes when
+    nothing else in the run can move and there is no more input, or no room for more.
 
     Attributes:
         size: Values in a full batch; at least 1.
-        seconds: How long the first value of a batch waits at most; `None` is no limit.
-        key: Batches hold values of one key only.
+        seconds: How long the first value of a batch waits at most; `None` is no limit. After a
+            restart that time begins anew.
+        key: Batches hold values of one key only; a plain function. A value for which it raises is
+            a dead letter.
     """
 
     size: int
@@ -45,8 +52,7 @@ class Batch:
     def __attrs_post_init__(self) -> None:
         options.count("Batch.size", self.size)
         options.optional(options.seconds, "Batch.seconds", self.seconds, zero=False)
-        if self.key is not None and not callable(self.key):
-            raise ConfigurationError("Batch.key", self.key, "a function of the value")
+        options.optional(options.plain_function, "Batch.key", self.key)
 
 
 class Parallel:
@@ -57,13 +63,14 @@ class Parallel:
             keys of the joined value.
         join: Whether the item waits for all branches: it then goes on as a list of what they
             gave, in their order (a dict if they have names), or as one `Context` in a flow of
-            contexts. A branch that skipped gave `None`; one with a generator gave a list. If a
-            branch fails for good, its siblings are given up as ``sibling_failed``. Without
-            *join* the item goes on at once, and what the branches give is dropped.
+            contexts. A branch that skipped gave `None`; one with a generator, or that gave
+            several values, gave a list. If a branch fails for good, its siblings are given up as
+            ``sibling_failed``. Without *join* the item goes on at once, and what the branches
+            give is dropped; it ends when they have ended too, and dead if one failed.
         name: Of the stage that joins; made of the branches by default.
 
     Raises:
-        ConfigurationError: There are fewer than two branches to join, or none at all.
+        ConfigurationError: There is no branch.
     """
 
     def __init__(
@@ -81,6 +88,8 @@ class Parallel:
         self.keys: tuple[str, ...] | None = tuple(branches) if named else None
         self.branches = tuple(branches.values() if isinstance(branches, Mapping) else branches)
         self.join = options.flag("Parallel.join", join)
+        #: Whether an item that one branch skips is skipped; see `Join`.
+        self.strict = False
         self.name = options.optional(options.name, "Parallel.name", name)
         if not self.branches:
             raise ConfigurationError("Parallel.branches", branches, "at least one branch")

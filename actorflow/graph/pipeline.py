@@ -29,8 +29,9 @@ import attrs
 
 from actorflow import options
 from actorflow.errors import CompilationError, ConfigurationError
+from actorflow.graph.folding import fold
 from actorflow.graph.handler import wanted_of
-from actorflow.graph.joining import as_they_are, joining
+from actorflow.graph.joining import as_they_are, is_wiring, joining
 from actorflow.graph.nodes import Parallel, Route
 from actorflow.graph.plan import Edge, Join, Plan, check_names
 from actorflow.graph.stage import Stage, stage
@@ -50,20 +51,24 @@ Node: TypeAlias = (
 )
 
 
-def compile_pipeline(nodes: Iterable[Node], *, name: str | None = None) -> Plan:
+def compile_pipeline(
+    nodes: Iterable[Node], *, name: str | None = None, auto_parallel: bool = True
+) -> Plan:
     """Put *nodes* one behind the other.
 
     Args:
         nodes: Stages, plain functions, flows, `Parallel` and `Route`, in order; at least one. A
             dict is short for a `Route`.
         name: Name of the flow; ``pipeline`` if not given.
+        auto_parallel: Whether stages of contexts that stand in a row and need nothing of each
+            other, by what they declare to read and write, run side by side.
 
     Raises:
         CompilationError: There is no node, one is none of these, or two stages have one name.
         ConfigurationError: *name* cannot be a name.
     """
     flow = "pipeline" if name is None else options.name("Pipeline.name", name)
-    compiler = _Compiler(flow)
+    compiler = _Compiler(flow, options.flag("auto_parallel", auto_parallel))
     whole = compiler.row(_listed(flow, "nodes", nodes), "nodes")
     check_names(flow, compiler.places)
     return Plan(
@@ -99,7 +104,7 @@ class _Part:
 
     def many(self) -> bool:
         """Whether one value that goes in may come out as several."""
-        return any("generator" in each.kind for each in self.stages)
+        return any(each.many for each in self.stages)
 
 
 class _Compiler:
@@ -109,8 +114,9 @@ class _Compiler:
         places: Every stage's name, and where it stands, such as ``nodes[2]``.
     """
 
-    def __init__(self, flow: str) -> None:
+    def __init__(self, flow: str, auto_parallel: bool) -> None:
         self.flow = flow
+        self._folds = auto_parallel
         self.places: list[tuple[str, str]] = []
 
     def row(self, nodes: Sequence[Any], where: str) -> _Part:
@@ -120,14 +126,13 @@ class _Compiler:
             detail = f"{what}; give it at least one stage or function"
             raise CompilationError(self.flow, detail)
         row: _Part | None = None
-        for position, node in enumerate(nodes):
+        for position, node in fold(nodes) if self._folds else enumerate(nodes):
             place = f"{where}[{position}]"
             if isinstance(node, Mapping):
                 node = Route(node)
             if isinstance(node, Route):
-                if row is None:
-                    detail = f"{place} is a Route; put the stage before it that returns Send(...)"
-                    raise CompilationError(self.flow, detail)
+                self._refuse_without_sender(row, place)
+                assert row is not None
                 self._route(row, node, place)
             elif isinstance(node, Parallel):
                 if row is None:
@@ -196,6 +201,7 @@ class _Compiler:
                 row.edges += (Edge(end, each.entry) for end in row.ends)
                 row.take(each)
             return  # The item itself goes on from where it was.
+        self._refuse_conflicts(branches, place)
         name = self._name(node, place)
         many = tuple(each.many() for each in branches)
         for slot, each in enumerate(branches):
@@ -203,10 +209,36 @@ class _Compiler:
             row.take(each)
             self._refuse_batches(each, place)
         row.edges += (Edge(end, name) for each in branches for end in each.ends)
-        row.joins.append(Join(name, node.keys, many))
+        row.joins.append(Join(name, node.keys, many, node.strict))
         row.stages.append(joining(name, node.keys))
         self.places.append((name, place))
         row.ends = [name]
+
+    def _refuse_without_sender(self, row: _Part | None, place: str) -> None:
+        """What stands before a `Route` must be able to return `Send`."""
+        made = None if row is None else next((e for e in row.ends if is_wiring(_of(row, e))), None)
+        if row is None:
+            detail = f"{place} is a Route; put the stage before it that returns Send(...)"
+            raise CompilationError(self.flow, detail)
+        if made is not None:
+            detail = (
+                f"{place} is a Route behind {made!r}, which returns no Send(...); put a stage "
+                "between them that does"
+            )
+            raise CompilationError(self.flow, detail, (made,))
+
+    def _refuse_conflicts(self, branches: list[_Part], place: str) -> None:
+        """What two branches both say that they write cannot be put together."""
+        writers: dict[str, dict[int, str]] = {}
+        for slot, branch in enumerate(branches):
+            for each in branch.stages:
+                for key in each.writes or ():
+                    writers.setdefault(key, {}).setdefault(slot, each.name)
+        for key, names in writers.items():
+            if len(names) > 1:
+                listed = " and ".join(map(repr, names.values()))
+                detail = f"{place}: {listed} both write {key!r}; let each write a key of its own"
+                raise CompilationError(self.flow, detail, tuple(names.values()))
 
     def _refuse_batches(self, branch: _Part, place: str) -> None:
         """A batch mixes items, and a join keeps the branches of one item together."""
@@ -234,6 +266,10 @@ class _Compiler:
             row.take(body)
             ends += body.ends
         row.ends = ends
+
+
+def _of(part: _Part, name: str) -> Stage[Any, Any]:
+    return next(each for each in part.stages if each.name == name)
 
 
 def _first_name(node: Any) -> str:

@@ -86,11 +86,14 @@ class Join:
         stage: Its name.
         keys: Names of the branches, if they have any.
         many: Of each branch, whether it may give several values, which it then gives as a list.
+        strict: Whether an item that was skipped in one branch is skipped as a whole, as if the
+            branches stood one behind the other.
     """
 
     stage: str
     keys: tuple[str, ...] | None
     many: tuple[bool, ...]
+    strict: bool = False
 
 
 @attrs.frozen
@@ -166,15 +169,43 @@ class Plan:
         return tuple(dict.fromkeys(edge.start for edge in self.edges if edge.end == name))
 
     def inside(self, join: Join) -> tuple[str, ...]:
-        """Names of the stages between the fork of *join* and itself."""
+        """Names of the stages between the fork of *join* and itself. One that does not lead there
+        is none of them: nobody waits for what it gives."""
+        begun = [edge.end for edge in self.edges if edge.join == join.stage]
+        behind = self._reached(begun, self.successors, join.stage)
+        before = self._reached(self.predecessors(join.stage), self.predecessors, join.stage)
+        return tuple(name for name in behind if name in before)
+
+    def within(self, name: str) -> tuple[Join, ...]:
+        """Those that a message in the stage *name* is on its way to, outermost first. One that
+        waits for its siblings is in the branches no more."""
+        found = [(self.inside(join), join) for join in self.joins]
+        around = [(inside, join) for inside, join in found if name in inside]
+        around.sort(key=lambda pair: -len(pair[0]))
+        return tuple(join for _, join in around)
+
+    def gather(self, name: str) -> str | None:
+        """Where the values of the batches that the stage *name* gets wait for others; empty if it
+        gets none; `None` if it gets single values too, so that nobody can tell."""
+        if self.stage(name).batch is not None:
+            return "gather"
+        edges = [edge for edge in self.edges if edge.end == name]
+        batched = [edge for edge in edges if edge.batch is not None]
+        if batched and (len(batched) < len(edges) or name == self.entry):
+            return None
+        return f"from {batched[0].start}" if batched else ""
+
+    def _reached(
+        self, begun: Iterable[str], further: Callable[[str], Iterable[str]], end: str
+    ) -> dict[str, None]:
         found: dict[str, None] = {}
-        frontier = [edge.end for edge in self.edges if edge.join == join.stage]
+        frontier = list(begun)
         while frontier:
             name = frontier.pop()
-            if name != join.stage and name not in found:
+            if name != end and name not in found:
                 found[name] = None
-                frontier += self.successors(name)
-        return tuple(found)
+                frontier += further(name)
+        return found
 
     def explain(self) -> str:
         """A table of the stages with the options that decide how they run."""
@@ -214,7 +245,10 @@ def check_names(flow: str, named: Iterable[tuple[str, str]]) -> None:
 
 
 def _identity_of_edge(edge: Edge) -> str:
-    facts = [edge.label()] if edge.label() else []
+    label = attrs.evolve(edge, batch=None).label()
+    facts = [label] if label else []
+    if edge.batch is not None:
+        facts.append("batches")
     if edge.join is not None:
         facts.append(f"branch {edge.slot} of {edge.join!r}")
     if edge.dedupe is not None:
@@ -223,12 +257,16 @@ def _identity_of_edge(edge: Edge) -> str:
 
 
 def _identity_of(stage: Stage[Any, Any]) -> str:
-    many = stage.kind in ("async_generator", "generator")
+    many = stage.many
     facts = [f"version {stage.version}", "gives many values" if many else "gives one value"]
     if many and stage.atomic:
         facts.append("all at once")
     if stage.unpack:
         facts.append("unpacks")
+    if stage.batch is not None:
+        facts.append("gets batches")
+    if stage.steps:
+        facts.append(f"steps {', '.join(each.name for each in stage.steps)}")
     if stage.key is not None:
         facts.append("has a key")
     return f"stage {stage.name!r}: {', '.join(facts)}"

@@ -12,10 +12,12 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from actorflow import options
+from actorflow.core.schemas import check_schema
 from actorflow.errors import ConfigurationError
 from actorflow.graph.nodes import Batch
 from actorflow.policies.kinds import check_policies
 from actorflow.policies.machine import Decider, Declaration, Policy
+from actorflow.policies.ratelimit import RateLimit
 
 __all__ = ["RULES", "StageOptions", "checked", "failure_hook"]
 
@@ -33,9 +35,17 @@ class StageOptions(TypedDict, total=False):
     key: Callable[[Any], Any] | None
     skip_if: Callable[..., Any] | None
     batch: Batch | None
+    reads: Sequence[str] | None
+    writes: Sequence[str] | None
+    input_schema: type | None
+    output_schema: type | None
     isolation: Literal["copy", "share"]
     atomic: bool
+    on_success: Callable[..., Any] | None
     on_failure: Callable[..., Any] | Literal["halt"] | None
+    on_skip: Callable[..., Any] | None
+    limits: Mapping[str, int] | None
+    rates: Mapping[str, RateLimit] | None
     priorities: bool
     version: int
     max_waiting: int | None
@@ -78,6 +88,18 @@ def _batch(option: str, value: object) -> Batch:
     return value
 
 
+def _keys(option: str, value: object) -> tuple[str, ...]:
+    listed = isinstance(value, (list, tuple, set, frozenset))
+    if not listed or not all(isinstance(each, str) for each in value):  # type: ignore[attr-defined]
+        raise ConfigurationError(option, value, "a list of keys, such as ['url']")
+    return tuple(sorted(value))  # type: ignore[call-overload]
+
+
+def _schema(option: str, value: object) -> object:
+    check_schema(option, value)
+    return value
+
+
 def _key(option: str, value: object) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(value):
         wanted = "a plain function, as it is called before the message is leased"
@@ -86,15 +108,29 @@ def _key(option: str, value: object) -> Callable[..., Any]:
 
 
 def failure_hook(option: str, value: object) -> Callable[..., Any] | str:
-    """What `on_failure` may be: a plain function of the dead letter, or ``"halt"``."""
+    """What `on_failure` may be: a function of the dead letter, plain or async, or ``"halt"``."""
     if value == "halt":
         return "halt"
     if not callable(value):
         raise ConfigurationError(option, value, "a function or 'halt'")
-    if inspect.iscoroutinefunction(value):
-        wanted = "a plain function, as it is called where nothing may wait"
-        raise ConfigurationError(option, value, wanted)
     return value
+
+
+def _rates(option: str, value: object) -> dict[str, RateLimit]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        wanted = "a dict of names and limits, such as {'api': RateLimit(10)}"
+        raise ConfigurationError(option, value, wanted)
+    for name, rate in value.items():
+        options.name(f"{option} name", name)
+        if not isinstance(rate, RateLimit):
+            raise ConfigurationError(f"{option}[{name!r}]", rate, "a RateLimit")
+        for part in ("key", "per_worker"):
+            if getattr(rate, part):
+                wanted = "left out, as whoever enters the section is counted"
+                raise ConfigurationError(f"{option}[{name!r}].{part}", getattr(rate, part), wanted)
+    return dict(value)
 
 
 def _policies(option: str, value: object) -> tuple[object, ...]:
@@ -131,9 +167,17 @@ RULES: Mapping[str, Rule] = {
     "unpack": (False, _flag),
     "skip_if": (None, partial(options.optional, _function)),
     "batch": (None, partial(options.optional, _batch)),
+    "reads": (None, partial(options.optional, _keys)),
+    "writes": (None, partial(options.optional, _keys)),
+    "input_schema": (None, partial(options.optional, _schema)),
+    "output_schema": (None, partial(options.optional, _schema)),
     "isolation": ("copy", partial(options.choice, allowed=("copy", "share"))),
     "atomic": (False, _flag),
+    "on_success": (None, partial(options.optional, _function)),
     "on_failure": (None, partial(options.optional, failure_hook)),
+    "on_skip": (None, partial(options.optional, _function)),
+    "limits": (None, options.counts),
+    "rates": (None, _rates),
     "priorities": (True, _flag),
     "version": (1, options.count),
     "max_waiting": (None, partial(options.optional, options.count)),

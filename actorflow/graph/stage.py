@@ -11,7 +11,7 @@ are checked here, so that a run never meets a wrong one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from functools import WRAPPER_ASSIGNMENTS
 from typing import Any, Concatenate, Generic, Literal, Protocol, TypeVar, Unpack, overload
 
@@ -29,6 +29,9 @@ from actorflow.graph.handler import (
 )
 from actorflow.graph.nodes import Batch
 from actorflow.graph.rules import RULES, StageOptions, checked
+from actorflow.graph.steps import Step, Steps, check_processes
+from actorflow.policies.cache import Cache
+from actorflow.policies.ratelimit import RateLimit
 
 __all__ = ["Stage", "stage"]
 
@@ -44,7 +47,8 @@ class Stage(Generic[In, Out]):
     awaited value of a coroutine function, one yield of a generator.
 
     Attributes:
-        fn: The handler.
+        fn: The handler, or `Steps`.
+        steps: The functions of `Steps`; of any other handler there are none.
         kind: How it is called: ``"coroutine"``, ``"function"``, ``"async_generator"`` or
             ``"generator"``.
         ctx_parameter: Name of its parameter that takes the `Turn`, or `None`: the one
@@ -66,12 +70,27 @@ class Stage(Generic[In, Out]):
         unpack: Spread a tuple or list over the parameters, a dict over their names. Never
             guessed from the value.
         skip_if: Given the value, plain or async: if true, the item is skipped here.
+        reads: Keys of its `Context` that the handler sees; `None` is all of them.
+        writes: Keys that it may write; `None` is any.
+        input_schema: What the data it gets must be like: an attrs class, a dataclass, a TypedDict
+            or a pydantic model.
+        output_schema: What the data must be like that it gives.
+        contextual: Whether it works on a `Context`: its first parameter is annotated so, or it
+            says what it reads or writes. It then returns one, or a mapping with what is new.
         batch: Give the handler lists of values instead of one at a time; see `Batch`.
         isolation: ``"copy"`` keeps a retry safe from a handler that changes what it got;
             ``"share"`` promises that this one never does.
         atomic: Keep what a generator yields until it has ended, so that all of it goes on
             or nothing.
-        on_failure: Called when a message is given up, or ``"halt"`` to end the run then.
+        on_success: Called with what the handler returned once it has gone on; with `None` for
+            a generator that has ended. Hooks are plain or async, change nothing, and may fail:
+            that is logged and counted. An async one has `HOOK_SECONDS` (5).
+        on_failure: Called with the dead letter when a message is given up, or ``"halt"`` to end
+            the run then.
+        on_skip: Called with the value of a message that came to nothing here.
+        limits: Sections of the handler, ``async with ctx.limit("db")``, by name, and how many
+            workers of the stage may be inside at a time.
+        rates: The same with ``ctx.rate("api")`` and a `RateLimit`.
         priorities: Whether the mailbox looks at priorities.
         version: Raise it when the meaning of the stage changes; a run stored under
             another version is not continued.
@@ -85,6 +104,8 @@ class Stage(Generic[In, Out]):
     fn: Callable[..., Any]
     kind: Kind
     ctx_parameter: str | None
+    contextual: bool
+    steps: tuple[Step, ...]
     name: str
     workers: int
     policies: tuple[object, ...]
@@ -96,9 +117,17 @@ class Stage(Generic[In, Out]):
     unpack: bool
     skip_if: Callable[..., Any] | None
     batch: Batch | None
+    reads: tuple[str, ...] | None
+    writes: tuple[str, ...] | None
+    input_schema: Any
+    output_schema: Any
     isolation: Literal["copy", "share"]
     atomic: bool
+    on_success: Callable[..., Any] | None
     on_failure: Callable[..., Any] | Literal["halt"] | None
+    on_skip: Callable[..., Any] | None
+    limits: Mapping[str, int]
+    rates: Mapping[str, RateLimit]
     priorities: bool
     version: int
     max_waiting: int | None
@@ -114,6 +143,12 @@ class Stage(Generic[In, Out]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the handler as the plain function it is."""
         return self.fn(*args, **kwargs)
+
+    @property
+    def many(self) -> bool:
+        """Whether one message may give several values. What a generator of a flow of contexts
+        yields are parts of its one value."""
+        return "generator" in self.kind and not self.contextual
 
     def __repr__(self) -> str:
         return f"<Stage {self.name!r}>"
@@ -217,9 +252,38 @@ def _declare(fn: Any, given: dict[str, Any]) -> Stage[Any, Any]:
     name = options.name(f"stage {own!r}.name", own if named is None else named)
     place = f"stage {name!r}"
     settled = checked(place, {**given, "name": name})
-    handler = inspect_handler(place, fn, unpack=settled["unpack"])
-    settled["runs_in"] = _where_it_runs(place, fn, handler, settled["runs_in"])
-    return Stage(fn=fn, kind=handler.kind, ctx_parameter=handler.ctx_parameter, **settled)
+    unpack = settled["unpack"]
+    if isinstance(fn, Steps):
+        steps, handler = fn.inspect(place, unpack=unpack), Handler("coroutine", None)
+        settled["runs_in"] = _where_steps_run(place, steps, settled["runs_in"])
+    else:
+        steps, handler = (), inspect_handler(place, fn, unpack=unpack)
+        settled["runs_in"] = _where_it_runs(place, fn, handler, settled["runs_in"])
+    many = "generator" in handler.kind
+    if many and (caches := [each for each in settled["policies"] if isinstance(each, Cache)]):
+        wanted = "for a handler that gives one value, not for a generator"
+        raise ConfigurationError(f"{place} Cache", caches[0], wanted)
+    declared = settled["reads"] is not None or settled["writes"] is not None
+    contextual = declared or handler.takes_context
+    if settled["batch"] is not None and (contextual or settled["input_schema"] is not None):
+        wanted = "left out, as the stage works on one mapping at a time, and a batch is a list"
+        raise ConfigurationError(f"{place}.batch", settled["batch"], wanted)
+    return Stage(
+        fn=fn,
+        kind=handler.kind,
+        ctx_parameter=handler.ctx_parameter,
+        contextual=contextual,
+        steps=steps,
+        **settled,
+    )
+
+
+def _where_steps_run(place: str, steps: tuple[Step, ...], wish: str | None) -> str:
+    """`runs_in` for the plain ones of *steps*, resolved and possible."""
+    if wish == "process":
+        check_processes(place, steps)
+    plain = any(each.handler.kind == "function" for each in steps)
+    return wish or ("thread" if plain else "loop")
 
 
 def _where_it_runs(place: str, fn: Callable[..., Any], handler: Handler, wish: str | None) -> str:

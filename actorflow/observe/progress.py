@@ -1,22 +1,39 @@
-"""Show people how far a run is: a bar, a line a second, or a table of its stages.
+"""Show people how far a run is: a bar, a panel, tables, or a line a second.
 
     stats of the run ──► make_display(progress) ──► on_start · on_update · on_finish
 
-A display is a guest: it is shown on a terminal only, it starts no thread and reads no
-clock (time is the run's own), and whoever calls it goes on if it raises. Only this file
-knows rich, and imports it when a bar is really shown.
+    bar       one line, and what became of the items
+    compact   a panel: the bar, busy workers, speed, time left, what became of the items
+    detailed  the bar, a table of the stages with latencies, a table of the workers
+    full      a panel, both tables, the errors, the last items
+
+A display is a guest: it draws on a terminal only, it starts no thread and reads no
+clock (time is the run's own), and whoever calls it goes on if it raises. To draw takes 2 to
+20 ms, in which the loop stands still: so a bar is drawn ten times a second at most and
+tables twice, and of many workers and items a few are shown. Only this file knows rich, and
+imports it when something is really drawn.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from actorflow import options
 from actorflow.errors import ConfigurationError
+from actorflow.observe.figures import Figures, Speed, brief, clock, printable
+from actorflow.observe.lines import Lines
+from actorflow.observe.shown import (
+    Display,
+    ErrorCount,
+    RunStats,
+    StageStats,
+    WorkerState,
+    items_of,
+    workers_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,17 +45,14 @@ __all__ = ["LEVELS", "Display", "RunStats", "StageStats", "make_display"]
 #: The displays that come with us, from a little to a lot.
 LEVELS = ("compact", "bar", "detailed", "full")
 
-#: Seconds between two drawings of a bar: faster is not seen, and each costs about 2 ms.
-DRAW_EVERY = 0.1
+#: Seconds between two drawings: a bar that moves faster is not seen, a table not read.
+DRAW_EVERY: Mapping[str, float] = {"bar": 0.1, "compact": 0.1, "detailed": 0.5, "full": 0.5}
 
-#: Seconds between two lines of the compact display.
-LINE_EVERY = 1.0
+#: How many errors, workers and items are shown.
+ERRORS, WORKERS, ITEMS = 5, 20, 20
 
-#: Seconds over which the speed is measured: what was before says nothing about now.
-SPEED_OVER = 10.0
-
-#: How many errors the full display shows, and how much of each.
-ERRORS, ERROR_WIDTH = 5, 200
+#: Most characters of an id, and of what a worker says of itself.
+ID_WIDTH, STATUS_WIDTH = 20, 40
 
 STAGE_COLUMNS = (
     "received",
@@ -47,90 +61,20 @@ STAGE_COLUMNS = (
     "skipped",
     "retried",
     "pending",
-    "running",
-    "workers",
 )
-
-
-class StageStats(Protocol):
-    """How far one stage is."""
-
-    @property
-    def received(self) -> int: ...
-    @property
-    def emitted(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def skipped(self) -> int: ...
-    @property
-    def retried(self) -> int: ...
-    @property
-    def pending(self) -> int: ...
-    @property
-    def running(self) -> int: ...
-    @property
-    def workers(self) -> int: ...
-
-
-@runtime_checkable
-class ErrorCount(Protocol):
-    """How often one type of error ended a message in one stage, with one example."""
-
-    @property
-    def stage(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def example(self) -> str: ...
-
-
-class RunStats(Protocol):
-    """How far a run is, as of now. It may have `errors` too: counted by stage and type, the
-    most frequent first, or else the last ones last."""
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Items ``fed``, ``done``, ``skipped``, ``dead`` and ``held``."""
-
-    @property
-    def stages(self) -> Mapping[str, StageStats]:
-        """By name of the stage, in the order of the flow."""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the run began."""
-
-    @property
-    def total(self) -> int | None:
-        """Items there will be, if that is known."""
-
-
-class Display(Protocol):
-    """Anything that shows a run. After `on_start`, `on_finish` comes whatever happens."""
-
-    def on_start(self, stats: RunStats) -> None:
-        """The run begins."""
-
-    def on_update(self, stats: RunStats) -> None:
-        """The run got on; called as often as suits the run."""
-
-    def on_finish(self, stats: RunStats) -> None:
-        """The run has ended, well or not; leave the terminal as it was."""
 
 
 def make_display(progress: object, *, stream: TextIO | None = None) -> Display | None:
     """The display for what a caller wrote as `progress=`; `None` shows nothing.
 
     Args:
-        progress: `None` or `False` for none; `True` or ``"bar"``; ``"compact"`` for a line
-            of text a second; ``"detailed"`` for a table of the stages below the bar;
-            ``"full"`` for errors below that; or an object with `on_start`,
-            `on_update` and `on_finish`, which each get the stats of the run.
+        progress: `None` or `False` for none; `True` or ``"bar"``; ``"compact"`` for a panel with
+            the bar, busy workers and what became of the items; ``"detailed"`` for tables of
+            the stages and the workers; ``"full"`` for the last errors and items too; or an
+            object with `on_start`, `on_update` and `on_finish`, which each get the stats of
+            the run.
         stream: Where to show it; standard error unless given. If that is no terminal,
-            `True` and the names show nothing.
+            ``"compact"`` writes a line of text a second, and all others show nothing.
 
     Raises:
         ConfigurationError: *progress* is none of these.
@@ -142,9 +86,9 @@ def make_display(progress: object, *, stream: TextIO | None = None) -> Display |
         return _own_display(level)
     options.choice("progress", level, LEVELS)
     stream = sys.stderr if stream is None else stream
-    if not _is_terminal(stream):
-        return None
-    return _Lines(stream) if level == "compact" else _Bar(stream, level)
+    if _is_terminal(stream):
+        return _Drawing(stream, level)
+    return Lines(stream) if level == "compact" and _is_open(stream) else None
 
 
 def _own_display(display: object) -> Display:
@@ -158,6 +102,14 @@ def _own_display(display: object) -> Display:
     return cast(Display, display)
 
 
+def _is_open(stream: TextIO | None) -> bool:
+    """Whether anything can be written there."""
+    try:
+        return stream is not None and not stream.closed and stream.writable()
+    except (AttributeError, ValueError):  # A stand-in.
+        return False
+
+
 def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
@@ -165,105 +117,22 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-class _Speed:
-    """Items per second, counted from when the display began: a run may have been resumed."""
+class _Drawing:
+    """A display that draws over itself.
 
-    def __init__(self, stats: RunStats) -> None:
-        self._first = (stats.elapsed, _ended(stats))
-        self._marks = deque([self._first])
+    Args:
+        stream: The terminal.
+        level: "bar", "compact", "detailed" or "full".
 
-    def recent(self, stats: RunStats) -> float:
-        """Over the last `SPEED_OVER` seconds."""
-        now = (stats.elapsed, _ended(stats))
-        self._marks.append(now)
-        while len(self._marks) > 2 and self._marks[1][0] <= stats.elapsed - SPEED_OVER:
-            self._marks.popleft()
-        return _slope(self._marks[0], now)
-
-    def mean(self, stats: RunStats) -> float:
-        """Over the whole run."""
-        return _slope(self._first, (stats.elapsed, _ended(stats)))
-
-
-def _slope(before: tuple[float, int], now: tuple[float, int]) -> float:
-    return (now[1] - before[1]) / (now[0] - before[0]) if now[0] > before[0] else 0.0
-
-
-def _ended(stats: RunStats) -> int:
-    return stats.counts["done"] + stats.counts["skipped"] + stats.counts["dead"]
-
-
-class _Figures:
-    """The numbers of one moment, in words."""
-
-    def __init__(self, stats: RunStats, rate: float) -> None:
-        counts = stats.counts
-        self.elapsed = stats.elapsed
-        self.ended = _ended(stats)
-        self.total = None if stats.total is None else max(stats.total, self.ended)
-        self.rate = rate
-        self.states = "  ".join(
-            f"{name} {counts[name]:,}" for name in ("fed", "done", "skipped", "dead", "held")
-        )
-
-    def share(self) -> str:
-        """How much of the whole has ended."""
-        if self.total is None:
-            return f"{self.ended:,}"
-        percent = 100 * self.ended // self.total if self.total else 100
-        return f"{self.ended:,}/{self.total:,} {percent} %"
-
-    def pace(self) -> str:
-        """Items per second."""
-        return f"{self.rate:,.0f}/s" if self.rate >= 10 else f"{self.rate:.1f}/s"
-
-    def rest(self) -> str:
-        """How long the rest will take at this pace, if that can be said."""
-        if self.total is None or self.ended >= self.total:
-            return ""
-        return f"eta {_clock((self.total - self.ended) / self.rate)}" if self.rate > 0 else "eta -"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
-
-
-class _Lines:
-    """A line of text a second: for terminals that cannot draw, and for those who scroll."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._speed: _Speed | None = None
-        self._next = 0.0
-
-    def on_start(self, stats: RunStats) -> None:
-        self._speed = _Speed(stats)
-        self._next = stats.elapsed + LINE_EVERY
-
-    def on_update(self, stats: RunStats) -> None:
-        if self._speed is not None and stats.elapsed >= self._next:
-            self._next = stats.elapsed + LINE_EVERY
-            self._write(_Figures(stats, self._speed.recent(stats)))
-
-    def on_finish(self, stats: RunStats) -> None:
-        if self._speed is not None:
-            self._write(_Figures(stats, self._speed.mean(stats)))
-
-    def _write(self, now: _Figures) -> None:
-        parts = (_clock(now.elapsed), now.share(), now.states, now.pace(), now.rest())
-        self._stream.write("  ".join(filter(None, parts)) + "\n")
-        self._stream.flush()
-
-
-class _Bar:
-    """A bar, with a table of the stages and the last errors below it if asked for."""
+    Attributes:
+        items: How many items it wants to see.
+    """
 
     def __init__(self, stream: TextIO, level: str) -> None:
+        self.items = ITEMS if level == "full" else 0
         self._stream = stream
         self._level = level
-        self._speed: _Speed | None = None
+        self._speed: Speed | None = None
         self._next = 0.0
         self._live: Live | None = None
 
@@ -271,8 +140,8 @@ class _Bar:
         from rich.console import Console
         from rich.live import Live
 
-        self._speed = _Speed(stats)
-        self._next = stats.elapsed + DRAW_EVERY
+        self._speed = Speed(stats)
+        self._next = stats.elapsed + DRAW_EVERY[self._level]
         self._live = Live(
             self._drawing(stats, 0.0),
             console=Console(file=self._stream),
@@ -287,7 +156,7 @@ class _Bar:
     def on_update(self, stats: RunStats) -> None:
         if self._live is None or self._speed is None or stats.elapsed < self._next:
             return
-        self._next = stats.elapsed + DRAW_EVERY
+        self._next = stats.elapsed + DRAW_EVERY[self._level]
         self._live.update(self._drawing(stats, self._speed.recent(stats)), refresh=True)
 
     def on_finish(self, stats: RunStats) -> None:
@@ -302,15 +171,25 @@ class _Bar:
     def _drawing(self, stats: RunStats, rate: float) -> RenderableType:
         from rich.console import Group
 
-        parts: list[RenderableType] = _bar(_Figures(stats, rate))
-        if self._level in ("detailed", "full"):
-            parts.append(_stage_table(stats.stages))
-        if self._level == "full":
-            parts.extend(_last_errors(getattr(stats, "errors", ())))
+        now, level = Figures(stats, rate), self._level
+        if level == "bar":
+            return Group(*_bar(now))
+        if level == "compact":
+            return _panel(now, stats)
+        parts: list[RenderableType] = [_panel(now, stats)] if level == "full" else _bar(now)
+        parts.append(_stage_table(stats.stages))
+        workers = workers_of(stats)
+        if workers:
+            parts += _worker_table(workers, getattr(stats, "now", 0.0))
+        if level == "full":
+            parts += _last_errors(getattr(stats, "errors", ()))
+            items = items_of(stats)
+            if items:
+                parts.append(_item_table(items))
         return Group(*parts)
 
 
-def _bar(now: _Figures) -> list[RenderableType]:
+def _bar(now: Figures) -> list[RenderableType]:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -323,23 +202,89 @@ def _bar(now: _Figures) -> list[RenderableType]:
         pulse=now.total is None,
         animation_time=now.elapsed,
     )
-    line.add_row(bar, *map(Text, (now.share(), now.pace(), _clock(now.elapsed), now.rest())))
+    line.add_row(bar, *map(Text, (now.share(), now.pace(), clock(now.elapsed), now.rest())))
     return [line, Text(now.states)]
 
 
-def _stage_table(stages: Mapping[str, StageStats]) -> Table:
-    from rich import box
-    from rich.table import Table
+def _panel(now: Figures, stats: RunStats) -> RenderableType:
+    from rich.console import Group
+    from rich.panel import Panel
     from rich.text import Text
 
+    stages = stats.stages.values()
+    busy = sum(each.running for each in stages)
+    words = f"workers {busy:,}/{sum(each.workers for each in stages):,} busy"
+    retried = sum(each.retried for each in stages)
+    if retried:
+        words += f"  retries {retried:,}"
+    return Panel(Group(*_bar(now), Text(words)), expand=False)
+
+
+def _table(*columns: str, texts: int = 1) -> Table:
+    """An empty table, of which the first *texts* columns are words and the others numbers."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("stage")  # The one that gives way where the terminal is narrow.
-    for column in STAGE_COLUMNS:
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, stage in stages.items():
-        numbers = (f"{getattr(stage, column):,}" for column in STAGE_COLUMNS)
-        table.add_row(Text(_printable(name), no_wrap=True, overflow="ellipsis"), *numbers)
+    for number, column in enumerate(columns):
+        if number == 0:
+            table.add_column(column)  # The one that gives way where the terminal is narrow.
+        else:
+            table.add_column(column, justify="left" if number < texts else "right", no_wrap=True)
     return table
+
+
+def _stage_table(stages: Mapping[str, StageStats]) -> Table:
+    table = _table("stage", *STAGE_COLUMNS, "busy", "p50", "p99")
+    for name, stage in stages.items():
+        counts = (f"{getattr(stage, column):,}" for column in STAGE_COLUMNS)
+        latency = getattr(stage, "latency", None)
+        times = (brief(getattr(latency, each, None)) for each in ("p50", "p99"))
+        table.add_row(_cut(name), *counts, f"{stage.running:,}/{stage.workers:,}", *times)
+    return table
+
+
+def _worker_table(workers: Sequence[WorkerState], now: float) -> list[RenderableType]:
+    """Those that work first, then the others, as many as there is room for."""
+    from rich.text import Text
+
+    order = sorted(workers, key=lambda each: each.state == "idle")
+    table = _table("worker", "state", "item", "doing", "done", "failed", "mean", texts=4)
+    for each in order[:WORKERS]:
+        state = each.state
+        if each.item is not None and each.since is not None:
+            state += f" {brief(max(now - each.since, 0.0))}"
+        words = (state, (each.item or "")[:ID_WIDTH], _doing(each))
+        cells = [Text(printable(word)) for word in words]
+        numbers = (f"{each.done:,}", f"{each.failed:,}", brief(each.mean))
+        table.add_row(_cut(each.name), *cells, *numbers)
+    rest = len(workers) - WORKERS
+    more = [Text(f"and {rest:,} other workers")] if rest > 0 else []
+    return [Text(""), table, *more]
+
+
+def _doing(worker: WorkerState) -> str:
+    """What it says of itself."""
+    words = worker.status[:STATUS_WIDTH]
+    if worker.progress is not None:
+        done, total = worker.progress
+        words += f" {done:,g}" if total is None else f" {done:,g}/{total:,g}"
+    return words.strip()
+
+
+def _item_table(items: Iterable[Any]) -> Table:
+    table = _table("item", "status", "stage", "attempt", texts=3)
+    for each in items:
+        table.add_row(
+            _cut(str(each.id)[:ID_WIDTH]), each.status, _cut(each.stage), str(each.attempt)
+        )
+    return table
+
+
+def _cut(text: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _last_errors(errors: Iterable[Any] | Mapping[Any, Any]) -> list[RenderableType]:
@@ -351,7 +296,7 @@ def _last_errors(errors: Iterable[Any] | Mapping[Any, Any]) -> list[RenderableTy
     counted = bool(known) and isinstance(known[0], ErrorCount)
     shown = known[:ERRORS] if counted else known[-ERRORS:]
     return [
-        Text(_printable(_in_words(error)), style="red", no_wrap=True, overflow="ellipsis")
+        Text(printable(_in_words(error)), style="red", no_wrap=True, overflow="ellipsis")
         for error in shown
     ]
 
@@ -360,9 +305,3 @@ def _in_words(error: object) -> str:
     if isinstance(error, ErrorCount):
         return f"{error.count:,} x {error.stage}: {error.type}: {error.example}"
     return f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
-
-
-def _printable(text: str) -> str:
-    """*text* on one line, with nothing in it that a terminal would obey."""
-    cut = text[:ERROR_WIDTH]
-    return "".join(letter if letter.isprintable() else " " for letter in cut)

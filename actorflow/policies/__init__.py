@@ -8,6 +8,7 @@ state is a machine made from it.
 from actorflow.policies.backoff import Backoff, Exponential, Fixed
 from actorflow.policies.breaker import CircuitBreaker, CircuitBreakerMachine
 from actorflow.policies.bulkhead import Bulkhead, BulkheadMachine
+from actorflow.policies.cache import Cache
 from actorflow.policies.chain import Chain
 from actorflow.policies.decision import (
     REASONS,
@@ -62,6 +63,7 @@ __all__ = [
     "BaseMachine",
     "Bulkhead",
     "BulkheadMachine",
+    "Cache",
     "Chain",
     "ChildSpec",
     "CircuitBreaker",

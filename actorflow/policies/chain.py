@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from actorflow import options
 from actorflow.errors import ConfigurationError, DeadlineExceeded
+from actorflow.policies.cache import Cache
 from actorflow.policies.decision import (
     Ack,
     Decision,
@@ -35,6 +36,7 @@ from actorflow.policies.decision import (
 from actorflow.policies.gate import Gate
 from actorflow.policies.kinds import check_policies, kind_of, sorted_gates, with_defaults
 from actorflow.policies.machine import Decider, Machine
+from actorflow.policies.ratelimit import RateLimit, RateLimitMachine
 from actorflow.policies.retry import Retry, RetryBudget
 from actorflow.policies.roster import Roster, is_per_worker
 from actorflow.policies.timeout import Deadline, Timeout
@@ -70,6 +72,7 @@ class Chain:
         timeout: The stage's own ``timeout=``; the smaller of it and a `Timeout` holds.
 
     Attributes:
+        cache: The `Cache`, or `None`; it is asked around the handler, and before the gate.
         retry: The `Retry`, or `None`.
         timeout: Seconds that one attempt may run; `None`: no limit.
         deadline: Seconds from acceptance to the end; `None`: no limit.
@@ -92,6 +95,7 @@ class Chain:
         "_roster",
         "_where",
         "budgeted",
+        "cache",
         "dated",
         "deadline",
         "gate",
@@ -129,6 +133,7 @@ class Chain:
     def _settle(self) -> None:
         """Work out the plain attributes from the policies."""
         self.retry: Retry | None = self._first(Retry)
+        self.cache: Cache | None = self._first(Cache)
         limit, deadline = self._first(Timeout), self._first(Deadline)
         self.timeout: float | None = None if limit is None else limit.seconds
         self.deadline: float | None = None if deadline is None else deadline.seconds
@@ -170,6 +175,21 @@ class Chain:
         budget = None if retry is None else self._roster.find(retry, "Retry")
         assert budget is None or isinstance(budget, RetryBudget)
         return budget
+
+    def section(self, name: str, rate: RateLimit) -> RateLimitMachine:
+        """The machine of a rate that handlers ask for themselves; a snapshot has it too.
+
+        Raises:
+            ConfigurationError: Its shared name is used otherwise.
+        """
+        machine = self._roster.find(rate, f"rates.{name}")
+        assert isinstance(machine, RateLimitMachine)
+        return machine
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is anything for `dump`."""
+        return bool(self._roster)
 
     def first_lease(self) -> None:
         """A message was leased for the first time; only a retry budget counts it."""

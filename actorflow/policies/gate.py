@@ -26,7 +26,7 @@ from typing import Any
 from actorflow.policies.breaker import CircuitBreakerMachine
 from actorflow.policies.decision import ADMIT, Admit, Answer, Reject, Wait
 from actorflow.policies.machine import BaseMachine, KeyFunction, Machine
-from actorflow.policies.ratelimit import RateLimitMachine
+from actorflow.policies.ratelimit import KeyedRateLimitMachine, RateLimitMachine
 
 __all__ = ["Gate"]
 
@@ -153,6 +153,13 @@ class Gate:
             machine.record(now, each, outcome)
         if self._foreign:
             self.refresh()
+
+    def give_back(self, now: float, token: Any, body: object) -> None:
+        """The turn of *token* was for nothing: it counts for no machine, nor for a rate limit."""
+        self.record(now, token, None)
+        for machine, key in self._members:
+            if isinstance(machine, (RateLimitMachine, KeyedRateLimitMachine)):
+                machine.give_back(None if key is None else key(body))
 
     def refresh(self) -> None:
         """Work out `calm` anew; our own machines call this when theirs has changed."""

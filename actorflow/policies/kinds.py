@@ -1,6 +1,7 @@
 """Which policies may stand in one list, and how a wrong one is told off.
 
-    Deadline, Timeout, CircuitBreaker, Retry     one of each
+    Deadline, Timeout, CircuitBreaker, Retry,    one of each
+    Cache
     RateLimit, Bulkhead                          any number: all of them hold
     a policy of your own                         one of each class
 
@@ -16,6 +17,7 @@ from typing import Any, Final
 from actorflow.errors import ConfigurationError
 from actorflow.policies.breaker import CircuitBreaker
 from actorflow.policies.bulkhead import Bulkhead
+from actorflow.policies.cache import Cache
 from actorflow.policies.machine import Declaration
 from actorflow.policies.ratelimit import RateLimit
 from actorflow.policies.retry import Retry
@@ -31,6 +33,7 @@ _EXAMPLES: Final[dict[type, str]] = {
     Bulkhead: "Bulkhead(8)",
     Timeout: "Timeout(30)",
     Retry: "Retry()",
+    Cache: "Cache(300)",
 }
 _MANY: Final = (RateLimit, Bulkhead)
 

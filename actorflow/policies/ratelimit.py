@@ -115,6 +115,15 @@ class Meter:
             self._step += 1
             self.due = self._base + self._step * self._per / self._rate - SLACK
 
+    def give_back(self) -> None:
+        """Undo one take: what it was for did not happen."""
+        self._step -= 1
+        self.due = self._base + self._step * self._per / self._rate - SLACK
+
+    def admits(self, now: float, takes: int) -> bool:
+        """Whether so many *takes* are admitted at once."""
+        return takes <= self._burst and now >= self.due + (takes - 1) * self._per / self._rate
+
     def wait(self, now: float) -> float:
         """Seconds until a take is admitted; 0 if it is."""
         return 0.0 if now >= self.due else self.due + SLACK - now
@@ -167,6 +176,11 @@ class RateLimitMachine(BaseMachine):
         self.meter.take(now)
         return None
 
+    def give_back(self, key: Hashable) -> None:
+        """Undo one take: it was for nothing."""
+        self.meter.give_back()
+        self.wake()
+
     def dump(self, now: float) -> dict[str, Any]:
         return {"remaining": self.meter.remaining(now)}
 
@@ -203,6 +217,13 @@ class KeyedRateLimitMachine(BaseMachine):
     def take(self, now: float, key: Hashable) -> object:
         self._meters.take(key, now).take(now)
         return None
+
+    def give_back(self, key: Hashable) -> None:
+        """Undo one take of *key*: it was for nothing."""
+        meter = self._meters.peek(key)
+        if meter is not None:
+            meter.give_back()
+            self.wake()
 
     def dump(self, now: float) -> dict[str, Any]:
         keys = [

@@ -94,6 +94,10 @@ class Roster:
         for machine in machines:
             machine.change(policy, now)
 
+    def __bool__(self) -> bool:
+        """Whether there is any machine."""
+        return bool(self._machines)
+
     def forget(self, label: str) -> None:
         """Drop a machine that is no longer meant."""
         self._machines.pop(label, None)

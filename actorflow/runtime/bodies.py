@@ -8,7 +8,7 @@ it up, a fresh copy is made from the bytes, for the next delivery or the dead le
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from actorflow.core.envelope import Envelope
@@ -16,7 +16,7 @@ from actorflow.runtime.kernel import Kernel
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.frozen import FROZEN, is_frozen
 
-__all__ = ["FROZEN", "copier", "pack_body", "refresh_body"]
+__all__ = ["FROZEN", "copied", "copier", "pack_body", "refresh_body"]
 
 logger = logging.getLogger("actorflow")
 
@@ -49,6 +49,20 @@ def copier(body: Any, kernel: Kernel, path: str) -> Callable[[], Any]:
         _tell_shared(body, kernel, path, error)
         return lambda: body
     return lambda: decode(packed, max_bytes=None)
+
+
+def copied(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """*facts* with copies of what can be changed in them; what cannot be written is shared."""
+    return {name: fact if type(fact) in FROZEN else _copy(fact) for name, fact in facts.items()}
+
+
+def _copy(fact: Any) -> Any:
+    if is_frozen(fact):
+        return fact
+    try:
+        return decode(encode(fact, max_bytes=None), max_bytes=None)
+    except Exception:  # EncodeError, or whatever a type of the user's own raises.
+        return fact
 
 
 def _tell_shared(body: Any, kernel: Kernel, path: str, error: Exception) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
+from actorflow.core.timings import SAMPLED
 from actorflow.runtime.bodies import FROZEN
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.commit import commit_value
@@ -26,49 +27,51 @@ __all__ = [
     "burst",
 ]
 
-#: What became of the last turn, and what goes with it.
-NOTHING: Final = 0  # No message can be leased the fast way.
-SLICE_OVER: Final = 1  # Others must get their turn.
+#: What became of the last turn, and what goes with it. The place of a turn is 1 if it had
+#: waited before the burst, else minus the number of turns that the burst has committed before.
+NOTHING: Final = 0  # (None, place): no message can be leased the fast way.
+SLICE_OVER: Final = 1  # (None, place): others must get their turn.
 SUSPENDED: Final = 2  # (coroutine, what it waits for)
-RETURNED: Final = 3  # (value, None): to be settled
-FAILED: Final = 4  # (error, None): to be settled
+RETURNED: Final = 3  # (value, place): to be settled
+FAILED: Final = 4  # (error, place): to be settled
 
 #: Turns before other tasks get theirs, and the seconds after which they do anyway.
 TURNS_PER_SLICE = 64
 SLICE_SECONDS = 0.001
 
-#: The time is looked at when the count of turns has these bits all 0.
-LOOK_MASK = 7
+#: Turns left when a burst has begun its first turn.
+FIRST = TURNS_PER_SLICE - 1
 
 
 def begin(cell: Cell, envelope: Envelope) -> tuple[int, Any, Any]:
     """Run the handler for a leased message up to its end or its first wait."""
+    work = cell.work
+    if work is not None and not work.plain % SAMPLED:
+        work.looked = cell.now()
     try:
         value = cell.call(envelope.body)
         if not cell.coroutines:
-            return RETURNED, value, None
+            return RETURNED, value, 0
         try:
             trap = value.send(None)
         except StopIteration as stop:
-            return RETURNED, stop.value, None
+            return RETURNED, stop.value, 0
         return SUSPENDED, value, trap
     except BaseException as error:
-        return FAILED, error, None
+        return FAILED, error, 0
 
 
 def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
-    """Take fast turns until one is not; answers what is to be done with that one.
-
-    First the turn of *envelope* is committed, whose handler had suspended and has now
-    returned *value*; `None` if there is no such turn.
-    """
+    """Commit the turn of *envelope*, if one is given, then take fast turns until one is not."""
     mailbox, target, gate, call = cell.mailbox, cell.target, cell.gate, cell.call
-    left = TURNS_PER_SLICE - (envelope is not None)  # `drive` has noted when its slice ends.
+    left, looks = TURNS_PER_SLICE, LOOKS if (work := cell.work) is None else TIMED
+    if envelope is None:  # Else `drive` has noted when the slice ends.
+        _begin_slice(cell)
     while True:
         if envelope is not None:
             if (turn := cell.turn) is not None:
                 if turn.effects is not None:
-                    return RETURNED, value, None
+                    return RETURNED, value, left - FIRST
                 turn.close()
                 cell.turn = None
             if target is None:
@@ -82,8 +85,7 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
             ):
                 cell.lease = envelope.packed = None
                 mailbox.acked += 1
-                envelope.body = value
-                envelope.attempt = 0
+                envelope.body, envelope.attempt = value, 0
                 target.accepted += 1
                 target.queue.append(envelope)
                 if target.journal is not None:
@@ -91,16 +93,17 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
                 if target.idle:
                     target.wake()
             else:
-                return RETURNED, value, None
-        if not left & LOOK_MASK and (not left or slice_over(cell, left)):
-            return SLICE_OVER, None, None
+                return RETURNED, value, left - FIRST
         left -= 1
+        if looks[left] and looks[left](cell):
+            return SLICE_OVER, None, left - FIRST
         if not (queue := mailbox.queue) or not mailbox.quiet or cell.alert:
-            return NOTHING, None, None
+            return NOTHING, None, left - FIRST
         envelope = queue[0]
-        late = envelope.deadline is not None and cell.now() >= envelope.deadline
-        if late or envelope.attempt or (gate and not (gate.calm and gate.swift(cell.now()))):
-            return NOTHING, None, None
+        if envelope.deadline is not None and cell.now() >= envelope.deadline:
+            return NOTHING, None, left - FIRST
+        if envelope.attempt or (gate and not (gate.calm and gate.swift(cell.now()))):
+            return NOTHING, None, left - FIRST
         cell.lease = queue.popleft()
         envelope.attempt = 1
         if mailbox.writers:
@@ -110,18 +113,40 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
             if cell.coroutines:
                 try:
                     trap = value.send(None)
+                    if left != FIRST and work is not None:
+                        work.inline += FIRST - left
+                    return SUSPENDED, value, trap
                 except StopIteration as stop:
                     value = stop.value
-                else:
-                    return SUSPENDED, value, trap
         except BaseException as error:
-            return FAILED, error, None
+            return FAILED, error, left - FIRST
 
 
-def slice_over(cell: Cell, left: int) -> bool:
-    """Whether this slice has had its time; looked at every few turns."""
+def _begin_slice(cell: Cell) -> None:
+    """Note when the slice must end; and that its first turn is timed, if it is a worker's."""
     now = cell.now()
-    if left == TURNS_PER_SLICE:
-        cell.slice_ends = now + SLICE_SECONDS
-        return False
-    return now >= cell.slice_ends
+    cell.slice_ends = now + SLICE_SECONDS
+    if cell.work is not None:
+        cell.work.looked = now
+
+
+def _slice_over(cell: Cell) -> bool:
+    """Whether this slice has had its time."""
+    return cell.now() >= cell.slice_ends
+
+
+def _time_first(cell: Cell) -> bool:
+    """The first turn of a burst is over."""
+    work: Any = cell.work
+    if work.looked > work.since:  # Else the burst went on from a turn that had waited.
+        work.sample(cell.now() - work.looked)
+    return False
+
+
+def _always(cell: Cell) -> bool:
+    return True
+
+
+#: What is asked whether the slice is over, by the turns left; the last is for -1: none is.
+LOOKS: tuple[Any, ...] = (*[*[None] * 7, _slice_over] * (TURNS_PER_SLICE // 8), _always)
+TIMED: tuple[Any, ...] = (*LOOKS[: FIRST - 1], _time_first, None, _always)

@@ -17,6 +17,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
 from actorflow.core.envelope import Envelope
+from actorflow.core.timings import Timings
 from actorflow.runtime.due import Entry
 from actorflow.runtime.inplace import KeptFields
 from actorflow.runtime.kernel import Kernel
@@ -94,9 +95,6 @@ class Cell:
         "kept",
         "kernel",
         "killed",
-        "latency_count",
-        "latency_max",
-        "latency_sum",
         "lease",
         "mailbox",
         "nested",
@@ -126,6 +124,7 @@ class Cell:
         "turn",
         "turn_type",
         "watchers",
+        "work",
     )
 
     def __init__(self, path: str, kernel: Kernel, mailbox: Mailbox, parent: Parent) -> None:
@@ -180,8 +179,7 @@ class Cell:
         self.children: Any = None  # The supervisor of what it has spawned,
         self.nested = False  # and whether that runs.
         self.spawning: list[Any] | None = None
-        self.latency_count = 0
-        self.latency_sum = self.latency_max = 0.0
+        self.work: Timings | None = None  # What a worker of a stage has done.
 
     # Waiting --------------------------------------------------------------------------
 

@@ -66,3 +66,5 @@ class Child:
         self.budget: RestartBudget | None = None
         if spec.max_restarts is not None:
             self.budget = RestartBudget(spec.max_restarts, spec.window or 30.0)
+            if node is not None and node.kernel.stored is not None:
+                node.kernel.stored.recall(node.path, self.budget)

@@ -12,10 +12,12 @@ from typing import Any
 from actorflow.core.envelope import UNWANTED, WITHDRAWN, Envelope, child, message_id
 from actorflow.core.events import AttemptFailed, MailboxSpilled
 from actorflow.core.letters import Reason
+from actorflow.errors import DeadlineExceeded
 from actorflow.policies.decision import Ack, Divert, Quarantine, Redeliver, Skip
-from actorflow.runtime.bodies import refresh_body
+from actorflow.runtime.bodies import copied, refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.effects import UNSET, Effects, put_later, spawn, stash
+from actorflow.runtime.telling import tell_moved, tell_retried, tell_skipped
 
 __all__ = ["commit_emission", "commit_failure", "commit_start", "commit_stop", "commit_value"]
 
@@ -45,6 +47,8 @@ def commit_value(cell: Cell, value: Any) -> None:
     _release(cell, True)
     if envelope.key is not None:
         mailbox.release_key(envelope)
+    if cell.work is not None:
+        cell.work.settled += 1
     if cell.target is not None:
         _move_on(cell, cell.target, envelope, value, effects)
         return
@@ -67,13 +71,16 @@ def _move_on(
     else:
         values = effects.emits if effects.skipped else [*effects.emits, value]
         sent = [(target, each) for each in values]
+    if cell.kernel.watched:
+        tell_moved(cell, envelope, len(sent))
     if not sent:
         cell.mailbox.skipped += not envelope.emitted
         ledger.acknowledge(envelope)
         return
     way = sent[0][0]
-    if len(sent) > 1 or way.feedback:
-        pieces = [_piece(envelope, each[1], at) for at, each in enumerate(sent)]
+    given = 0 if effects is None else effects.given
+    if len(sent) > 1 or way.feedback or given:
+        pieces = [_piece(envelope, each[1], at) for at, each in enumerate(sent, given)]
         _split(cell, envelope, pieces, sent)
         return
     envelope.body, envelope.packed = sent[0][1], None
@@ -122,7 +129,7 @@ def commit_emission(cell: Cell, value: Any) -> None:
         if len(sent) > 1:
             piece.path = (piece.path, at)
         if effects is not None and effects.metadata is not None:
-            piece.headers = dict(effects.metadata)  # As it is now; the turn may go on changing it.
+            piece.headers = copied(effects.metadata)  # As it is now; the turn may go on with it.
         way.put(piece)
 
 
@@ -147,6 +154,8 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
     envelope = cell.lease
     assert envelope is not None
     mailbox = cell.mailbox
+    if cell.work is not None:
+        cell.work.failed += 1
     cell.roll_back()
     refresh_body(envelope)
     # A turn that was cut short because nobody wants its message says nothing about the service.
@@ -157,22 +166,28 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
                 cell.kernel.emit(
                     AttemptFailed(cell.path, message_id(envelope), envelope.attempt, error, delay)
                 )
+                if cell.work is not None and cell.kernel.watched:
+                    tell_retried(cell, envelope, error, delay)
             mailbox.redeliver(envelope, delay, position)
             return
         case Skip() | Ack():
             mailbox.acked += 1
             if envelope.reply is not None:
                 _answer(cell, envelope, None)
+            if cell.work is not None and cell.kernel.watched:
+                tell_skipped(cell, envelope)
             mailbox.ledger.acknowledge(envelope)
         case Divert(to):
             mailbox.acked += 1
             mailbox.ledger.divert(envelope, to)
         case _:
             reason: Reason = decision.reason if isinstance(decision, Quarantine) else "failed"
+            called_off = reason == "sibling_failed" and isinstance(error, DeadlineExceeded)
             mailbox.failed += 1
             if cell.kept is not None:
                 cell.kept.give_up(envelope)
-            mailbox.ledger.give_up(envelope, reason, error, mailbox.path)
+            cause = None if called_off else error  # That is how its turn was ended, not why.
+            mailbox.ledger.give_up(envelope, reason, cause, mailbox.path)
     if envelope.key is not None:
         mailbox.release_key(envelope)
 

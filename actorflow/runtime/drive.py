@@ -29,7 +29,7 @@ from typing import Any
 import outcome
 import trio
 
-from actorflow.core.envelope import Envelope
+from actorflow.core.timings import BATCH
 from actorflow.errors import DeadlineExceeded, StrayCancelled, TurnTimeout
 from actorflow.runtime.burst import SLICE_SECONDS
 from actorflow.runtime.cell import Cell
@@ -38,16 +38,20 @@ __all__ = ["classify", "drive"]
 
 logger = logging.getLogger("actorflow")
 
+NEVER = math.inf
+
 #: How many `Cancelled` a handler may catch after its end and go on waiting, before it is closed.
 SWALLOWED_MAX = 100
 
 
 @types.coroutine
 def drive(
-    coroutine: Coroutine[Any, Any, Any], trap: Any, cell: Cell, envelope: Envelope
+    coroutine: Coroutine[Any, Any, Any], trap: Any, cell: Cell, envelope: Any
 ) -> Generator[Any, Any, Any]:
     """Finish a handler that has yielded its first *trap*; answers what it returns."""
-    began = cell.now()
+    began, work = cell.now(), cell.work
+    if work is not None:
+        work.since = began
     if envelope.deadline is not None:
         cell.suspended(envelope.deadline, began)
     elif cell.timeout is not None:  # What `suspended` does, without the call.
@@ -82,14 +86,14 @@ def drive(
     except StopIteration as stop:
         return stop.value
     finally:
-        cell.ends_at = math.inf
+        cell.ends_at = NEVER
         now = cell.now()
         cell.slice_ends = now + SLICE_SECONDS
-        took = now - began
-        cell.latency_count += 1
-        cell.latency_sum += took
-        if took > cell.latency_max:
-            cell.latency_max = took
+        if work is not None:
+            times = work.times
+            times.append(now - began)
+            if len(times) >= BATCH:
+                work.fold()
 
 
 def _is_cancelled(value: Any) -> bool:
@@ -129,10 +133,17 @@ def classify(cell: Cell, error: BaseException) -> BaseException | None:
     if cell.timed_out:
         deadline = None if cell.lease is None else cell.lease.deadline
         if deadline is not None and cell.kernel.now() >= deadline:
-            return DeadlineExceeded(cell.mailbox.path)
-        return TurnTimeout(cell.mailbox.path, cell.timeout or 0.0)
+            return _with_notes(DeadlineExceeded(cell.mailbox.path), error)
+        return _with_notes(TurnTimeout(cell.mailbox.path, cell.timeout or 0.0), error)
     if trio.current_effective_deadline() == -math.inf:
         raise error
     stray = StrayCancelled(cell.mailbox.path)
     stray.__cause__ = error
     return stray
+
+
+def _with_notes(ours: BaseException, error: BaseException) -> BaseException:
+    """*ours*, with what was noted on the `Cancelled` that it stands for, such as a step's name."""
+    for note in getattr(error, "__notes__", ()):
+        ours.add_note(note)
+    return ours

@@ -56,12 +56,16 @@ class Effects:
         ops: Calls ``op(cell, ...)`` to make in the commit, in order.
         newborn: Children to start; if the turn fails they never live.
         answer: What to answer instead of the returned value, or `UNSET`.
+        after: Told how the turn was decided, once it is; or `None`.
         metadata: The item's facts as the turn leaves them, if it looked at them.
+        given: How many pieces a generator has sent on in this message's place, one by one.
     """
 
     __slots__ = (
+        "after",
         "answer",
         "emits",
+        "given",
         "metadata",
         "newborn",
         "ops",
@@ -79,6 +83,8 @@ class Effects:
         self.answer: Any = UNSET
         self.skipped = self.stashed = self.stops = False
         self.metadata: dict[str, Any] | None = None
+        self.after: Any = None
+        self.given = 0
 
 
 def spawn(cell: Cell, newborn: Any) -> None:

@@ -7,16 +7,17 @@ between actors: how many are accepted and neither acknowledged nor given up.
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import trio
 
-from actorflow.core.envelope import Envelope, message_id
+from actorflow.core.envelope import Envelope, abroad, message_id
 from actorflow.core.events import MessageDied
 from actorflow.core.letters import DeadLetter, Reason, render_traceback
 from actorflow.errors import ActorStopped, AskFailed, ConfigurationError
+from actorflow.runtime.audience import Audience
 from actorflow.runtime.due import DueHeap
 from actorflow.runtime.ports import Ports
 
@@ -43,13 +44,13 @@ class Ledger(Protocol):
         """The message goes to *to* instead, as a new message there."""
 
 
-class Kernel:
+class Kernel(Audience):
     """The shared services of one system.
 
     Args:
         name: Name of the system.
         ports: Time, chance and ids.
-        observers: Told every event; may fail without harm.
+        observers: Told the events they want; may fail without harm.
     """
 
     #: Whether turns may take the fast branch; the law tests run with it on and off.
@@ -59,14 +60,12 @@ class Kernel:
     debug = False
 
     def __init__(self, name: str, ports: Ports, observers: Iterable[Any] = ()) -> None:
+        super().__init__(observers)
         self.name = self.run_id = name
         self.ports = ports
         self.now: Callable[[], float] = ports.now
         self.heap = DueHeap(ports.now)
-        self.observers = list(observers)
         self.letters: deque[DeadLetter] = deque(maxlen=LETTERS_KEPT)
-        self.counters: Counter[str] = Counter()
-        self.nodes: dict[str, Any] = {}
         self.machines: dict[str, Any] = {}  # Policy state shared by name.
         self.held = 0  # Messages between actors: accepted, not yet done or dead.
         self.told = 0  # Messages sent from outside, for their share of checkpoints.
@@ -79,20 +78,14 @@ class Kernel:
         self.journal: Any = None  # Where what must survive is told; see `runtime.journal`.
         self.stored: Any = None  # What earlier lives of durable actors have left.
         self.limiters: dict[str, trio.CapacityLimiter] = {}
+        self.middleware: tuple[Any, ...] = ()  # Of the flow, the outermost first.
+        self.hooks: tuple[Any, ...] = ()  # Of the flow.
+        self.unheard: list[Any] = []  # Async hooks of a time when nobody could run them.
         self.processes: trio.Event | None = None
         self.processes_ready: Any = None
         self._quiet: trio.Event | None = None
 
-    # Events ----------------------------------------------------------------------------
-
-    def emit(self, event: object) -> None:
-        """Tell every observer; one that raises is logged, counted and told on."""
-        for observer in self.observers:
-            try:
-                observer.on_event(event)
-            except BaseException:  # On purpose: no observer may end an actor.
-                self.counters["observer_errors"] += 1
-                logger.exception("observer %r failed on %r", observer, event)
+    # What goes wrong --------------------------------------------------------------------
 
     def report(self, path: str, what: str, error: BaseException) -> None:
         """Say that something went wrong that no message pays for."""
@@ -151,6 +144,8 @@ class Kernel:
         envelope.packed = None
         node.kernel.held += 1  # Which may be another system's.
         self.acknowledge(envelope)
+        if node.kernel is not self:
+            abroad(envelope, self.run_id)
         mailbox.put(envelope)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from actorflow.policies.decision import Admit, Divert, Reject, Wait
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.mailbox import MOMENT, Mailbox
+from actorflow.runtime.telling import tell_returned, tell_started
 from actorflow.runtime.withdraw import withdraw
 
 __all__ = ["AGAIN", "Again", "give_back", "next_lease"]
@@ -77,6 +78,8 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
     if envelope.attempt == 1 and cell.chain is not None and cell.chain.budgeted:
         cell.chain.first_lease()
     cell.lease = envelope
+    if mailbox.kernel.watched and cell.work is not None:
+        tell_started(cell, envelope)
     if mailbox.journal is not None:
         mailbox.journal.note(envelope, mailbox)
     if mailbox.idle and (mailbox.due or mailbox.queue):
@@ -99,9 +102,7 @@ def _take(mailbox: Mailbox, lane: Any) -> None:
         mailbox.room_made()
 
 
-def _give_up(
-    mailbox: Mailbox, lane: Any, reason: Reason, error: BaseException | None
-) -> None:
+def _give_up(mailbox: Mailbox, lane: Any, reason: Reason, error: BaseException | None) -> None:
     """Let the head of *lane* leave as a dead letter; a key that it holds is free again."""
     envelope = lane[0]
     _take(mailbox, lane)
@@ -200,6 +201,8 @@ def give_back(cell: Cell) -> None:
     mailbox = cell.mailbox
     envelope.attempt -= 1
     cell.lease = None
+    if mailbox.kernel.watched and cell.work is not None:
+        tell_returned(cell, envelope)
     cell.roll_back()
     refresh_body(envelope)
     if cell.token is not None:

@@ -60,62 +60,79 @@ def _told_to_end(cell: Cell) -> Ending | None:
     return None if cell.stop_by is None else Ending("stopped")
 
 
+async def _settle_pending(cell: Cell) -> Ending | None:
+    """Settle the turn whose scope has fired, now that this scope has been left."""
+    value, error = cell.pending
+    cell.pending, cell.timed_out = None, False
+    return await settle(cell, value, error)
+
+
 async def _lap(cell: Cell) -> Ending | None:
     """Turns inside one scope; `None` asks for another lap."""
-    fast = cell.kernel.fast
-    left = TURNS_PER_SLICE
+    fast, work, left = _is_fast(cell), cell.work, TURNS_PER_SLICE
     error: BaseException | None
     value: Any = None
     resumed: Envelope | None = None
-    if cell.pending is not None:
-        value, error = cell.pending
-        cell.pending, cell.timed_out = None, False
-        ending = await settle(cell, value, error)
-        if ending is not None:
-            return ending
+    if cell.pending is not None and (ending := await _settle_pending(cell)) is not None:
+        return ending
     while True:
         if cell.alert and resumed is None:
             ending = _told_to_end(cell)
             if ending is not None or cell.spawning:
                 return ending
-        kind, value, trap = burst(cell, resumed, value) if fast else (NOTHING, None, None)
-        resumed, swift = None, True
-        left -= 1
-        if kind == NOTHING:
-            if cell.alert:
-                continue  # The turn that was resumed is done; now the flags are looked at.
-            lease = next_lease(cell)
-            if lease is None:
-                await cell.park()
-                left = TURNS_PER_SLICE
-                continue
-            if not isinstance(lease, Again):
-                kind, value, trap = begin(cell, lease)
-            swift = False
-        error = None
+            fast = _is_fast(cell)
+        kind, value, trap = burst(cell, resumed, value) if fast else (NOTHING, None, 0)
+        resumed, swift, error = None, True, None
+        if kind < SUSPENDED:
+            if work is not None:
+                work.inline -= trap
+            if kind == NOTHING:
+                if cell.alert:
+                    continue  # The turn that was resumed is done; now the flags are looked at.
+                lease = next_lease(cell)
+                if lease is None:
+                    await cell.park()
+                    left = TURNS_PER_SLICE
+                    continue
+                if not isinstance(lease, Again):
+                    kind, value, trap = begin(cell, lease)
+                swift = False
         if kind == SUSPENDED:
             left = TURNS_PER_SLICE
             if cell.mailbox.idle and cell.mailbox.queue:
                 cell.mailbox.wake()  # What this worker cannot take now, another may.
-            assert cell.lease is not None
             try:
                 value = await drive(value, trap, cell, cell.lease)
             except BaseException as raised:
                 error = classify(cell, raised)
-            if cell.killed:
-                return Ending("stopped")
-            if cell.timed_out:
-                cell.pending = value, error
-                return None
+            swift = swift and not (cell.killed or cell.timed_out)
             if swift and error is None and cell.token is None and cell.stuck is None:
                 resumed = cell.lease
                 continue
-        elif kind == FAILED:
-            error = classify(cell, value)
-        if kind >= SUSPENDED:
-            ending = await settle(cell, value, error)
-            if ending is not None:
-                return ending
+            if _cut_off(cell, value, error):
+                return Ending("stopped") if cell.killed else None
+        elif kind > SUSPENDED:
+            if kind == FAILED:
+                error = classify(cell, value)
+            if work is not None:
+                work.hand_over(trap, cell.now)
+        if kind >= SUSPENDED and (ending := await settle(cell, value, error)) is not None:
+            return ending
+        left -= 1
         if kind == SLICE_OVER or left <= 0:
             await trio.lowlevel.checkpoint()
             left = TURNS_PER_SLICE
+
+
+def _is_fast(cell: Cell) -> bool:
+    """Whether its turns may take the fast branch, which tells nobody of items."""
+    return cell.kernel.fast and not (cell.kernel.watched and cell.work is not None)
+
+
+def _cut_off(cell: Cell, value: Any, error: BaseException | None) -> bool:
+    """A turn has waited that does not go on by the fast branch; whether its scope has fired."""
+    if cell.work is not None:
+        cell.work.slowly += 1
+    if cell.timed_out and not cell.killed:
+        cell.pending = value, error
+    return cell.killed or cell.timed_out

@@ -89,6 +89,7 @@ class Mailbox:
         "limit",
         "max_waiting",
         "next_aside",
+        "outside",
         "overflow",
         "packs",
         "path",
@@ -156,6 +157,7 @@ class Mailbox:
         self.paused = self.closed = False
         self.reserved = self.waiting = 0
         self.accepted = self.acked = self.failed = self.retried = self.skipped = 0
+        self.outside = 0  # Of those that were accepted, how many no stage has sent.
 
     # What comes in --------------------------------------------------------------------
 
@@ -199,6 +201,7 @@ class Mailbox:
             error = pack_body(envelope, self.kernel, self.path)
             if error is not None and self.journal is not None:
                 self._drop(envelope, "failed", error)
+                self.room_made()  # If a place was promised, it is not taken.
                 return
         queue = self.queue
         if queue is EMPTY:

@@ -25,7 +25,8 @@ from actorflow.wire.codec import encode
 
 __all__ = ["choose", "make_room", "rooms_ahead", "settle", "targets_of", "unwritable", "values_of"]
 
-#: A commit that waits for several mailboxes goes ahead after this long, in seconds.
+#: A commit that sends to several actors goes ahead after waiting this long for all of them to
+#: have room, in seconds. Stages wait: what follows a stage never waits for it.
 SEVERAL_WAIT_SECONDS = 1.0
 
 
@@ -39,10 +40,14 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
         error = unwritable(cell)
     if error is None and cell.target is not None and cell.target.forked:
         error = choose(cell, values_of(cell, value))
+    effects: Effects | None = None if cell.turn is None else cell.turn.effects
+    after = None if effects is None else effects.after
     if error is None:
         error = await make_room(cell, targets_of(cell))
         if error is None:
             commit_value(cell, value)
+            if after is not None:
+                await after(None, None)
             return None
     crashed = not isinstance(error, Exception) or isinstance(error, (WorkerDied, *cell.crash_on))
     decision = _decide(cell, error, crashed)
@@ -50,6 +55,8 @@ async def settle(cell: Cell, value: Any, error: BaseException | None) -> Ending 
         crashed = True
         decision = _decide(cell, error, crashed)
     commit_failure(cell, decision, error)
+    if after is not None:
+        await after(decision, error)
     if isinstance(decision, Escalate):
         return Ending("crash", error, in_turn=True, escalates=True)
     if crashed:
@@ -65,12 +72,16 @@ def values_of(cell: Cell, value: Any) -> list[Any]:
     return effects.emits if effects.skipped else [*effects.emits, value]
 
 
-def choose(cell: Cell, values: list[Any]) -> Exception | None:
+def choose(cell: Cell, values: list[Any]) -> BaseException | None:
     """Settle which ways *values* go; functions of the flow's are called, and may fail."""
     target: Any = cell.target
+    effects: Effects | None = None if cell.turn is None else cell.turn.effects
+    headers = None if cell.lease is None else cell.lease.headers
+    if effects is not None and effects.metadata is not None:
+        headers = effects.metadata
     try:
-        cell.chosen = target.choose(cell.lease, values)
-    except Exception as error:
+        cell.chosen = target.choose(cell.lease, values, headers or {})
+    except BaseException as error:
         return error
     return None
 
@@ -140,6 +151,7 @@ async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
     for mailbox in targets:
         if mailbox.overflow == "fail" and mailbox.free() <= 0 and not mailbox.closed:
             return MailboxFull(mailbox.path, mailbox.capacity)
+    sends = cell.turn is not None and cell.turn.effects is not None and cell.turn.effects.sends
     granted: Mailbox | None = None
     while True:
         full = next((each for each in targets if each is not granted and not each.has_room()), None)
@@ -154,7 +166,7 @@ async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
         if careful is not None:
             careful.rests(cell.lease)
         try:
-            if len(targets) == 1:
+            if len(targets) == 1 or not sends:
                 await full.wait_for_room()
             else:
                 with trio.move_on_after(SEVERAL_WAIT_SECONDS) as patience:

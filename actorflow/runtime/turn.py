@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 
 import trio
 
-from actorflow.core.envelope import Envelope, child, message_id
+from actorflow.core.envelope import Envelope, abroad, child, message_id
+from actorflow.core.events import StatusSet
+from actorflow.core.partway import visible
 from actorflow.errors import (
     ConfigurationError,
     MessageFailed,
@@ -25,6 +27,7 @@ from actorflow.errors import (
 )
 from actorflow.options import priority as priority_of
 from actorflow.options import seconds
+from actorflow.runtime.bodies import copied
 from actorflow.runtime.cell import Cell, turn_here
 from actorflow.runtime.effects import MAX_EMITS, Addressed, Effects, unstash, unwatch, watch
 from actorflow.runtime.offload import in_process, in_thread
@@ -33,6 +36,9 @@ from actorflow.runtime.timers import Timers
 from actorflow.runtime.waits import refuse_cycle, untie
 
 __all__ = ["Turn", "current_turn"]
+
+#: Most characters of a status that are kept.
+STATUS_WIDTH = 200
 
 
 class Turn:
@@ -76,6 +82,11 @@ class Turn:
         return None if sender is None else ref_to(sender)
 
     @property
+    def stage(self) -> str:
+        """Name of the stage, or of the actor."""
+        return self._live().mailbox.path.rpartition("/")[2]
+
+    @property
     def message_id(self) -> str:
         """Id of the message: the same on every attempt."""
         return message_id(self._envelope)
@@ -88,14 +99,15 @@ class Turn:
     @property
     def headers(self) -> Mapping[str, Any]:
         """What was attached to the message that started it all; read only."""
-        return MappingProxyType(self._envelope.headers or {})
+        return MappingProxyType(dict(visible(self._envelope.headers)))
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Facts that travel with the item; changes go on with it when the turn commits."""
+        """Facts that travel with the item, as copies of this turn's own; changes go on with it
+        when the turn commits."""
         effects = self._wanted()
         if effects.metadata is None:
-            effects.metadata = dict(self._envelope.headers or {})
+            effects.metadata = copied(visible(self._envelope.headers))
         return effects.metadata
 
     @property
@@ -105,7 +117,8 @@ class Turn:
 
     @property
     def emitted(self) -> int:
-        """How many values earlier attempts of this generator have sent on."""
+        """How many values earlier attempts of this generator have sent on; in `Steps`, how many
+        steps were done before this turn."""
         return self._envelope.emitted
 
     @property
@@ -151,12 +164,15 @@ class Turn:
             raise OutboxFull(self._live().path, MAX_EMITS)
         envelope = child(self._envelope, message, len(effects.sends) + self._asks)
         envelope.sender = self._cell
+        receiver = _receiver(ref, "tell")
+        if receiver.kernel is not self._live().kernel:
+            abroad(envelope, self._live().kernel.run_id)
         if priority is not None:
             envelope.priority = priority_of("ctx.tell() priority", priority)
         if headers:
             envelope.headers = {**(envelope.headers or {}), **headers}
         wait = 0.0 if delay is None else seconds("ctx.tell() delay", delay)
-        effects.sends.append((_receiver(ref, "tell"), envelope, wait))
+        effects.sends.append((receiver, envelope, wait))
 
     async def ask(self, ref: ActorRef[Any], message: Any, *, timeout: float = 5.0) -> Any:
         """Send *message* now and wait for the answer.
@@ -174,6 +190,8 @@ class Turn:
         sent = len(self.effects.sends) if self.effects is not None else 0
         envelope = child(self._envelope, message, sent + self._asks)
         envelope.sender = cell
+        if target.kernel is not cell.kernel:
+            abroad(envelope, cell.kernel.run_id)
         self._asks += 1
         if cell.asking is None:
             cell.asking = []
@@ -218,9 +236,78 @@ class Turn:
         """Send nothing on: what the handler returns is dropped and the item counts as skipped."""
         self._wanted().skipped = True
 
+    @property
+    def skips(self) -> bool:
+        """Whether `skip` was called."""
+        return self.effects is not None and self.effects.skipped
+
     def fail(self, reason: str) -> NoReturn:
         """Give the message up at once; it is not tried again."""
         raise MessageFailed(self._live().path, reason)
+
+    # For those who watch ---------------------------------------------------------------
+
+    def status(self, text: str) -> None:
+        """Say what the turn is doing, for `run.workers()` and displays; also from a thread.
+
+        Args:
+            text: Shown until the next call or the end of the turn; the first 200 characters.
+        """
+        _, done, total = self._said()
+        self._say(str(text)[:STATUS_WIDTH], done, total)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Say how far the turn is; also from a thread.
+
+        Args:
+            done: How much is done, 0 or more; in whatever unit.
+            total: How much there is, if that is known.
+        """
+        for name, value in (("done", done), ("total", 0 if total is None else total)):
+            if type(value) not in (int, float) or not value >= 0:
+                raise ConfigurationError(f"ctx.progress() {name}", value, "a number, 0 or more")
+        self._say(self._said()[0], done, total)
+
+    def _said(self) -> tuple[Any, ...]:
+        """What it has said so far: text, done, total."""
+        work, envelope = self._live().work, self._envelope
+        said = None if work is None else work.said
+        if said is None or said[:3] != (envelope.root, envelope.path, envelope.attempt):
+            return "", None, None
+        return said[3:]
+
+    def _say(self, text: str, done: float | None, total: float | None) -> None:
+        cell, envelope = self._live(), self._envelope
+        if cell.work is not None:  # One store, so that it may be another thread's.
+            cell.work.said = (envelope.root, envelope.path, envelope.attempt, text, done, total)
+        if cell.kernel.observers and cell.kernel.takers(StatusSet):
+            event = StatusSet(cell.path, message_id(envelope), text, done, total)
+            cell.kernel.emit_from_anywhere(event)
+
+    # Sections -------------------------------------------------------------------------
+
+    def limit(self, name: str) -> Any:
+        """A section for so many workers at a time: ``async with ctx.limit("db"): ...``.
+
+        In a handler that runs in a thread: ``with ctx.limit("db"): ...``. ``has_room(n)`` of it
+        says whether *n* could enter without waiting.
+
+        Raises:
+            ConfigurationError: The stage has no limit of that name.
+        """
+        return self._section("limit", name)
+
+    def rate(self, name: str) -> Any:
+        """A section that is entered so many times in a time: ``async with ctx.rate("api"): ...``;
+        otherwise as `limit`."""
+        return self._section("rate", name)
+
+    def _section(self, kind: str, name: str) -> Any:
+        cell = self._live()
+        sections = getattr(cell.parent, "sections", None)
+        if sections is None:
+            raise UsageError(f"ctx.{kind}() is for stages; {cell.path} is an actor")
+        return sections.find(kind, name, cell, self)
 
     # The actor ------------------------------------------------------------------------
 
@@ -279,6 +366,11 @@ class Turn:
     def _own_mailbox(self, verb: str) -> None:
         if self._live().target is not None:
             raise UsageError(f"{verb} is for actors; a stage's workers share their mailbox")
+
+    def told(self, after: Any) -> None:
+        """Have ``await after(decision, error)`` called when it is decided what becomes of the
+        message; for the runtime."""
+        self._wanted().after = after
 
     def note(self, op: Callable[..., None], *args: Any) -> None:
         """Do ``op(cell, *args)`` when the turn commits; for the runtime."""

@@ -7,8 +7,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from actorflow.core.timings import Histogram, Timings
 from actorflow.errors import ConfigurationError
+from actorflow.graph.joining import is_wiring
 from actorflow.graph.stage import Stage
+from actorflow.policies.cache import GateBesideCache
 from actorflow.policies.chain import Chain
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import Cell
@@ -19,7 +22,10 @@ from actorflow.runtime.refill import cover
 from actorflow.runtime.spawn import ActorCell, equip
 from actorflow.runtime.supervisor import SupervisorCell
 from actorflow.runtime.turn import Turn
+from actorflow.stages.caching import memory_of
 from actorflow.stages.calls import call_for
+from actorflow.stages.hooks import hear_the_rest
+from actorflow.stages.sections import Sections
 
 __all__ = ["StageCell", "WorkerBehaviour", "chain_of"]
 
@@ -34,19 +40,22 @@ WORKER_SHUTDOWN = 1e9
 
 
 def chain_of(stage: Stage[Any, Any], defaults: Sequence[Any], shared: dict[str, Any]) -> Chain:
-    """The policies of *stage*, those of its flow included.
+    """The policies of *stage*, those of its flow included if it was declared by somebody.
 
     Raises:
         ConfigurationError: They contradict each other, or those that share their state do.
     """
-    return Chain(
+    chain = Chain(
         stage.policies,
         where=f"stage {stage.name!r}",
         workers=stage.workers,
-        defaults=defaults,
+        defaults=() if is_wiring(stage) else defaults,
         shared=shared,
         timeout=stage.timeout,
     )
+    for name, rate in stage.rates.items():
+        chain.section(name, rate)
+    return chain
 
 
 class WorkerBehaviour:
@@ -57,6 +66,7 @@ class WorkerBehaviour:
 
     def begin(self, cell: Cell) -> None:
         """Wire the handler into *cell*."""
+        hear_the_rest(cell.kernel)
         call = call_for(self._stage, cell)
         cell.call, cell.coroutines = call.call, call.coroutines
         if call.wants_turn:
@@ -85,6 +95,8 @@ class StageCell(SupervisorCell):
         chain: The stage's policies.
         workers: How many there are to be.
         cells: Every worker there has been; what they measured counts to the end.
+        waiting: How long turns took that waited for something,
+        quick: and those that did not.
     """
 
     def __init__(
@@ -115,9 +127,18 @@ class StageCell(SupervisorCell):
         if stage.effects and kernel.journal is not None:
             cover(self.mailbox)
         self.chain = chain_of(stage, defaults, kernel.machines)
+        self.sections = Sections(stage, self.chain, kernel.now)
+        self.memory = memory_of(stage, self.mailbox, self.chain)
         self.target: Mailbox | None = None
         self.cells: list[Cell] = []
+        self.waiting, self.quick = Histogram(), Histogram()
         kernel.nodes[path] = self
+
+    @property
+    def emitted(self) -> int:
+        """How many values its workers have given."""
+        target: Any = self.target
+        return 0 if target is None else int(target.accepted - target.outside)
 
     def _make_worker(self, supervisor: SupervisorCell, spec: ChildSpec) -> ActorCell:
         cell = ActorCell(f"{self.path}/{spec.id}", self.kernel, self.mailbox, self)
@@ -125,6 +146,7 @@ class StageCell(SupervisorCell):
         cell.behaviour = WorkerBehaviour(self.stage)
         cell.target = self.target
         cell.shutdown = WORKER_SHUTDOWN
+        cell.work = Timings(self.waiting, self.quick)
         self._equip(cell)
         self.kernel.nodes[cell.path] = cell
         self.cells.append(cell)
@@ -157,6 +179,8 @@ class StageCell(SupervisorCell):
 
     def _equip(self, cell: Any) -> None:
         equip(cell, self.chain, worker=int(cell.id) - 1)
+        if self.memory is not None and cell.gate is not None:
+            cell.gate = GateBesideCache(cell.gate, self.memory.knows)
         if self.stage.isolation == "share":
             self.mailbox.packs = False
 

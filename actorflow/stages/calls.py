@@ -1,27 +1,38 @@
 """Turn a declared handler into what a worker calls: ``call(body)`` or ``call(body, turn)``.
 
 The plain coroutine function is called as it is. Every other kind (threads, worker
-processes, generators, `unpack`, `skip_if`) is wrapped in a coroutine of ours, once,
-when the worker starts.
+processes, generators, `unpack`, steps), and all that may stand around a handler, is
+wrapped in a coroutine of ours, once, when the worker starts.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 import trio
 
+from actorflow.core.envelope import UNWANTED, WITHDRAWN
+from actorflow.core.letters import Failed
 from actorflow.errors import MailboxFull
+from actorflow.graph.handler import Handler
+from actorflow.graph.joining import is_wiring
 from actorflow.graph.stage import Stage
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.commit import commit_emission
+from actorflow.runtime.effects import MAX_EMITS
+from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.offload import in_process, in_thread
+from actorflow.runtime.pieces import commit_failed_piece
 from actorflow.runtime.settle import choose, make_room, rooms_ahead, unwritable
 from actorflow.runtime.turn import Turn
+from actorflow.stages.around import Around, unless, within
+from actorflow.stages.contextual import checked, chunks_key, contextual
+from actorflow.stages.hooks import is_hooked, with_hooks
 from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over
+from actorflow.stages.steps import StepsCall
 
 __all__ = ["Call", "call_for"]
 
@@ -47,23 +58,81 @@ class Call:
 
 
 def call_for(stage: Stage[Any, Any], cell: Cell) -> Call:
-    """The call of *stage*'s handler by the worker *cell*."""
-    fn, needs_turn = _plain_call(stage)
-    if stage.kind == "coroutine":
-        call = Call(fn, needs_turn, True)
-    elif stage.kind == "function" and stage.runs_in == "loop":
-        call = Call(fn, needs_turn, False)
-    elif stage.kind == "function":
-        call = Call(_offloaded(stage, fn, needs_turn, cell), True, True)
-    else:
-        call = Call(_generated(stage, fn, needs_turn, cell), True, True)
-    return call if stage.skip_if is None else Call(_unless(stage.skip_if, call), True, True)
+    """The call of *stage*'s handler by the worker *cell*, with all that stands around it."""
+    call = _handler_call(stage, cell)
+    if stage.contextual:
+        call = _turned(contextual(stage, _awaited(call)))
+    elif stage.input_schema is not None or stage.output_schema is not None:
+        call = _turned(checked(stage, _awaited(call)))
+    if is_wiring(stage):
+        return call
+    if "generator" not in stage.kind and cell.kernel.middleware:
+        call = _turned(within(cell.kernel.middleware, _awaited(call)))
+    memory = getattr(cell.parent, "memory", None)
+    if memory is not None:
+        call = _turned(memory.around(cell, _awaited(call)))
+    if stage.skip_if is not None:
+        call = _turned(unless(stage.skip_if, _awaited(call)))
+    if is_hooked(stage, cell.kernel):
+        call = _turned(with_hooks(stage, cell, _awaited(call)))
+    return call
 
 
-def _plain_call(stage: Stage[Any, Any]) -> tuple[Callable[..., Any], bool]:
-    """The handler as ``fn(body)`` or ``fn(body, turn)``, and whether it takes the turn."""
-    fn, name = stage.fn, stage.ctx_parameter
-    if stage.unpack:
+def _turned(around: Around) -> Call:
+    return Call(around, True, True)
+
+
+def _awaited(call: Call) -> Around:
+    """*call* as a coroutine function of a value and a turn."""
+    fn = call.call
+    if call.wants_turn and call.coroutines:
+        return fn
+
+    async def awaited(body: Any, turn: Turn) -> Any:
+        value = fn(body, turn) if call.wants_turn else fn(body)
+        return await value if call.coroutines else value
+
+    return awaited
+
+
+def _handler_call(stage: Stage[Any, Any], cell: Cell) -> Call:
+    """The call of the handler itself."""
+    place = stage.runs_in
+    if stage.steps:
+        steps = [
+            _awaited(_call_of(each.fn, each.handler, place, stage.unpack and not index, cell))
+            for index, each in enumerate(stage.steps)
+        ]
+        return _turned(StepsCall(stage, cell, steps, cell.parent.sections.steps))  # type: ignore[attr-defined]
+    handler = Handler(stage.kind, stage.ctx_parameter)
+    if "generator" in stage.kind:
+        return _turned(_generated(stage, handler, cell))
+    return _call_of(stage.fn, handler, place, stage.unpack, cell)
+
+
+def _call_of(
+    fn: Callable[..., Any], handler: Handler, place: str, unpack: bool, cell: Cell
+) -> Call:
+    """The call of a function that gives one value."""
+    plain, needs_turn = _plain_call(fn, handler.ctx_parameter, unpack)
+    if handler.kind == "coroutine":
+        return Call(plain, needs_turn, True)
+    if place == "loop":
+        return Call(plain, needs_turn, False)
+    if place == "process":
+        return _turned(_remote(fn, cell, "spread" if unpack else "value"))
+
+    async def thread(body: Any, turn: Turn) -> Any:
+        return await in_thread(cell, _plainly, plain, *((body, turn) if needs_turn else (body,)))
+
+    return _turned(thread)
+
+
+def _plain_call(
+    fn: Callable[..., Any], name: str | None, unpack: bool
+) -> tuple[Callable[..., Any], bool]:
+    """*fn* as ``fn(body)`` or ``fn(body, turn)``, and whether it takes the turn, as *name*."""
+    if unpack:
         return (
             (lambda body: spread_over(fn, body, {}), False)
             if name is None
@@ -78,18 +147,6 @@ def _plain_call(stage: Stage[Any, Any]) -> tuple[Callable[..., Any], bool]:
     return (lambda body, turn: fn(body, **{name: turn})), True
 
 
-def _offloaded(
-    stage: Stage[Any, Any], fn: Callable[..., Any], needs_turn: bool, cell: Cell
-) -> Callable[..., Any]:
-    if stage.runs_in == "process":
-        return _remote(stage, cell, "spread" if stage.unpack else "value")
-
-    async def thread(body: Any, turn: Turn) -> Any:
-        return await in_thread(cell, _plainly, fn, *((body, turn) if needs_turn else (body,)))
-
-    return thread
-
-
 def _plainly(fn: Callable[..., Any], *args: Any) -> Any:
     value = fn(*args)
     if inspect.iscoroutine(value):
@@ -98,9 +155,9 @@ def _plainly(fn: Callable[..., Any], *args: Any) -> Any:
     return value
 
 
-def _remote(stage: Stage[Any, Any], cell: Cell, how: str) -> Callable[..., Any]:
-    """A call of the handler in a worker process; see `remote.perform` for *how*."""
-    address = address_of(stage.fn)
+def _remote(fn: Callable[..., Any], cell: Cell, how: str) -> Callable[..., Any]:
+    """A call of *fn* in a worker process; see `remote.perform` for *how*."""
+    address = address_of(fn)
 
     async def process(body: Any, turn: Turn) -> Any:
         return result_of(await in_process(cell, perform, address, how, pack(body)))
@@ -108,31 +165,39 @@ def _remote(stage: Stage[Any, Any], cell: Cell, how: str) -> Callable[..., Any]:
     return process
 
 
-def _generated(
-    stage: Stage[Any, Any], fn: Callable[..., Any], needs_turn: bool, cell: Cell
-) -> Callable[..., Any]:
-    exhaust = None  # In a process a generator cannot be taken piece by piece.
-    if stage.runs_in == "process":
-        exhaust = _remote(stage, cell, "spread values" if stage.unpack else "values")
+def _generated(stage: Stage[Any, Any], handler: Handler, cell: Cell) -> Around:
+    """The call of a generator; middleware is around what makes its stream."""
+    stream_of = _stream_of(stage, handler, cell)
+    if cell.kernel.middleware:
+        stream_of = within(cell.kernel.middleware, stream_of)
 
-    async def generate(body: Any, turn: Turn) -> None:
-        args = (body, turn) if needs_turn else (body,)
-        close = None
-        if exhaust is not None:
-            advance = _advance_list(await exhaust(body, turn))
-        elif stage.kind == "async_generator":
-            stream = fn(*args)
-            advance, close = _advance_async(stream), stream.aclose
-        else:
-            advance = _advance_sync(stage, cell, fn(*args))
+    async def generate(body: Any, turn: Turn) -> Any:
+        stream = await stream_of(body, turn)
         try:
-            await _emit_all(stage, cell, turn, advance)
+            if stage.contextual:
+                return await _hand_out_all(stage, cell, _advance(stage, cell, stream))
+            await _emit_all(stage, cell, turn, _advance(stage, cell, stream))
         finally:
-            if close is not None:
-                await close()
+            if inspect.isasyncgen(stream):
+                await stream.aclose()
         turn.skip()  # What it had to give has been given.
+        assert turn.effects is not None
+        assert cell.lease is not None
+        turn.effects.given = cell.lease.emitted
+        return None
 
     return generate
+
+
+def _stream_of(stage: Stage[Any, Any], handler: Handler, cell: Cell) -> Around:
+    if stage.runs_in == "process":  # There a generator cannot be taken piece by piece.
+        return _remote(stage.fn, cell, "spread values" if stage.unpack else "values")
+    plain, needs_turn = _plain_call(stage.fn, handler.ctx_parameter, stage.unpack)
+
+    async def make(body: Any, turn: Turn) -> Any:
+        return plain(body, turn) if needs_turn else plain(body)
+
+    return make
 
 
 async def _emit_all(
@@ -146,17 +211,47 @@ async def _emit_all(
         if count <= already:
             continue
         if stage.atomic:
-            turn.emit(value)
+            if type(value) is Failed:
+                turn.note(commit_failed_piece, value.error, MAX_EMITS + count)
+            else:
+                turn.emit(value)
             continue
         await _emit(cell, value)
         if not count % EMITS_PER_CHECKPOINT:
             await trio.lowlevel.checkpoint()
 
 
+async def _hand_out_all(
+    stage: Stage[Any, Any], cell: Cell, advance: Callable[[], Awaitable[Any]]
+) -> dict[str, Any]:
+    """Give each value to whoever takes chunks, and all of them to the Context; a re-run hands
+    out only what was not yet."""
+    assert cell.lease is not None
+    ledger: Any = cell.mailbox.ledger
+    already, count, key = cell.lease.emitted, 0, chunks_key(stage)
+    values: list[Any] = []
+    while (value := await advance()) is not _END:
+        count += 1
+        if key is not None:
+            values.append(value)
+        if ledger.chunks is not None and count > already:
+            await _wait_for_room(cell, [ledger.chunks])
+            cell.lease.emitted = count
+            if cell.mailbox.journal is not None:
+                cell.mailbox.journal.note(cell.lease, cell.mailbox)
+            ledger.chunk(cell.lease, stage.name, value)
+        if not count % EMITS_PER_CHECKPOINT:
+            await trio.lowlevel.checkpoint()
+    return {} if key is None else {key: values}
+
+
 async def _emit(cell: Cell, value: Any) -> None:
-    """One emission. The time that it waits for room is not the handler's."""
+    """One emission."""
     target: Any = cell.target
-    error: Exception | None = unwritable(cell)
+    if type(value) is Failed:
+        commit_failed_piece(cell, value.error)
+        return
+    error: BaseException | None = unwritable(cell)
     if error is None and target.forked:
         error = choose(cell, [value])
     if error is not None:
@@ -165,16 +260,7 @@ async def _emit(cell: Cell, value: Any) -> None:
     for each in rooms:
         if each.overflow == "fail" and each.free() <= 0:
             raise MailboxFull(each.path, each.capacity)
-    if not all(each.has_room() for each in rooms):
-        began, ends_at = cell.kernel.now(), cell.ends_at
-        cell.ends_at = float("inf")
-        await make_room(cell, rooms)
-        journal = cell.mailbox.journal
-        if journal is not None and journal.careful is not None:
-            await journal.careful.again(cell.lease, cell.mailbox)
-        if ends_at != float("inf"):
-            cell.ends_at = ends_at + cell.kernel.now() - began
-            cell.look_at_the_time()
+    await _wait_for_room(cell, rooms)
     try:
         commit_emission(cell, value)
     except BaseException as error:  # No fault of the handler, whose turn this still is.
@@ -183,49 +269,45 @@ async def _emit(cell: Cell, value: Any) -> None:
         raise
 
 
-def _advance_list(values: list[Any]) -> Callable[[], Awaitable[Any]]:
-    waiting = iter(values)
+async def _wait_for_room(cell: Cell, rooms: list[Mailbox]) -> None:
+    """Wait until each of *rooms* has room. The time that this takes is not the handler's."""
+    if all(each.has_room() for each in rooms):
+        return
+    began, ends_at = cell.kernel.now(), cell.ends_at
+    cell.ends_at = float("inf")
+    await make_room(cell, rooms)
+    assert cell.lease is not None
+    deadline = cell.lease.deadline
+    if deadline in (UNWANTED, WITHDRAWN):  # Meanwhile: it ends here, as by a timeout.
+        for each in rooms:
+            each.room_made()
+        cell.ends_at = cell.kernel.now()
+        cell.look_at_the_time()
+        await trio.sleep_forever()
+    journal = cell.mailbox.journal
+    if journal is not None and journal.careful is not None:
+        await journal.careful.again(cell.lease, cell.mailbox)
+    if ends_at != float("inf"):
+        later = ends_at + cell.kernel.now() - began
+        cell.ends_at = later if deadline is None else min(later, deadline)
+        cell.look_at_the_time()
 
-    async def advance() -> Any:
+
+def _advance(stage: Stage[Any, Any], cell: Cell, stream: Any) -> Callable[[], Awaitable[Any]]:
+    """What gives the next value of *stream*, or `_END`."""
+    if hasattr(stream, "__aiter__"):
+        values = aiter(stream)
+
+        async def later() -> Any:
+            return await anext(values, _END)
+
+        return later
+    waiting = iter(stream)
+
+    async def here() -> Any:
         return next(waiting, _END)
 
-    return advance
+    async def in_a_thread() -> Any:
+        return await in_thread(cell, next, waiting, _END)
 
-
-def _advance_async(stream: Any) -> Callable[[], Awaitable[Any]]:
-    async def advance() -> Any:
-        return await anext(stream, _END)
-
-    return advance
-
-
-def _advance_sync(
-    stage: Stage[Any, Any], cell: Cell, iterator: Iterator[Any]
-) -> Callable[[], Awaitable[Any]]:
-    if stage.runs_in == "loop":
-
-        async def in_loop() -> Any:
-            return next(iterator, _END)
-
-        return in_loop
-
-    async def step() -> Any:
-        return await in_thread(cell, next, iterator, _END)
-
-    return step
-
-
-def _unless(skip_if: Callable[..., Any], call: Call) -> Callable[..., Any]:
-    """*call*, but skipping the values for which *skip_if* is true."""
-
-    async def guarded(body: Any, turn: Turn) -> Any:
-        skipped = skip_if(body)
-        if inspect.isawaitable(skipped):
-            skipped = await skipped
-        if skipped:
-            turn.skip()
-            return None
-        value = call.call(body, turn) if call.wants_turn else call.call(body)
-        return await value if call.coroutines else value
-
-    return guarded
+    return in_a_thread if stage.runs_in == "thread" else here

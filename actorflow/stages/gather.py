@@ -9,16 +9,18 @@ is theirs as a mailbox's messages are: counted, in the cut, and given up with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from actorflow.core.context import Context
-from actorflow.core.envelope import UNWANTED, Envelope, child
+from actorflow.core.envelope import DEPTH, UNWANTED, Envelope, child
+from actorflow.errors import DeadlineExceeded
 from actorflow.graph.nodes import Batch
+from actorflow.graph.plan import Join
 from actorflow.runtime.bodies import copier
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.stages.build import StageCell
-from actorflow.stages.items import Branch, Bundle, Group
+from actorflow.stages.items import Branch, Bundle, Group, put_together
 
 __all__ = ["Batcher", "Fork", "Gather", "Joiner"]
 
@@ -53,20 +55,16 @@ class Gather:
         """Nothing: what is held here is simply here."""
         return ()
 
-    def _unneeded(self) -> None:
-        """A place in the mailbox was promised and is not taken."""
-        if self.mailbox.writers:
-            self.mailbox.room_made()
-
-    def _hold(self, envelope: Envelope) -> None:
-        if self.mailbox.journal is not None:
-            self.mailbox.journal.touch(envelope, self)
-
     def _let_go(self, envelopes: Iterable[Envelope]) -> None:
         """They are part of another message from now on."""
         if self.mailbox.journal is not None:
             for each in envelopes:
                 self.mailbox.journal.drop(each)
+
+    def _needs_no_room(self) -> None:
+        """A place in the mailbox was promised and is not taken."""
+        if self.mailbox.writers:
+            self.mailbox.room_made()
 
 
 class Joiner(Gather):
@@ -75,31 +73,39 @@ class Joiner(Gather):
     Args:
         stage: The stage that joins.
         names: Of the branches, for contexts.
-        many: Of each branch, whether it gives a list.
+        join: What the plan says of it.
         inside: The stages of all branches.
+        leaks: Whether pieces leave the branches, to where nobody waits for them.
     """
 
     def __init__(
         self,
         stage: StageCell,
         names: Sequence[str],
-        many: Sequence[bool],
+        join: Join,
         inside: Iterable[StageCell],
+        *,
+        leaks: bool,
     ) -> None:
         super().__init__(stage.mailbox, f"{stage.path}//gather")
+        self.stage = join.stage
         self.names = names
-        self._many = many
+        self._many = join.many
+        self._strict = join.strict
         self._inside = tuple(inside)
+        self._leaks = leaks
 
     def put(self, envelope: Envelope) -> None:
         """*envelope* has come to the end of its branch."""
         branch: Branch = envelope.item
-        if branch.group.failed:
+        if branch.group.failed or envelope.deadline == UNWANTED:
             self.ledger.give_up(envelope, "sibling_failed", None, self.mailbox.path)
+            self._needs_no_room()
             return
         branch.arrived.append(envelope)
-        self._hold(envelope)
-        self._unneeded()
+        if self.mailbox.journal is not None:
+            self.mailbox.journal.touch(envelope, self)
+        self._needs_no_room()
         self.looked(branch)
 
     def looked(self, branch: Branch) -> None:
@@ -119,18 +125,27 @@ class Joiner(Gather):
         for branch in group.branches:
             branch.arrived.sort(key=_order)
             self._let_go(branch.arrived)
-            for each in branch.arrived:
-                if each.headers is not origin.headers:
-                    origin.headers = {**(origin.headers or {}), **(each.headers or {})}
-        both = zip(group.branches, self._many, strict=True)
-        origin.body = [self._value(branch, many) for branch, many in both]
+        if self._strict and not all(branch.arrived for branch in group.branches):
+            self.ledger.acknowledge(origin)  # One behind the other, the item would end there.
+            return
+        if self._leaks:
+            origin.path = (origin.path, 0)  # Its old id is that of what is still on its way.
+        arrived = [each for branch in group.branches for each in branch.arrived]
+        put_together(origin, arrived)
+        forks = [each.body for each in arrived]
+        base = group.base(forks)
+        if base is None:
+            both = zip(group.branches, self._many, strict=True)
+            origin.body = [self._value(branch, many) for branch, many in both]
+        else:
+            origin.body = (base, *forks)
         origin.packed = None
         origin.attempt = origin.emitted = 0
         self.mailbox.put(origin)
 
     def _value(self, branch: Branch, many: bool) -> Any:
         values = [each.body for each in branch.arrived]
-        if many:
+        if many or len(values) > 1:
             return values
         return values[0] if values else None
 
@@ -166,14 +181,23 @@ class Fork:
         joiner: Where they meet.
         targets: What each branch begins with.
         shares: Of each, whether it never changes what it gets.
+        contextual: Whether they work on a `Context`.
     """
 
     direct = False
 
-    def __init__(self, joiner: Joiner, targets: Sequence[Any], shares: Sequence[bool]) -> None:
+    def __init__(
+        self,
+        joiner: Joiner,
+        targets: Sequence[Any],
+        *,
+        shares: Sequence[bool],
+        contextual: bool,
+    ) -> None:
         self._joiner = joiner
         self._targets = targets
         self._shares = shares
+        self._contextual = contextual
 
     def rooms(self) -> tuple[Mailbox, ...]:
         """Whose room a message needs that is put here."""
@@ -185,17 +209,30 @@ class Fork:
         joiner.ledger.fork(envelope, 0)  # From now on its item has an account of its own.
         joiner._let_go([envelope])
         group = Group(envelope, joiner, len(self._targets))
+        if self._contextual and isinstance(envelope.body, Mapping):
+            envelope.body = Context(envelope.body) if type(envelope.body) is dict else envelope.body
         body = envelope.body
-        copy = copier(body, joiner.mailbox.kernel, joiner.mailbox.path)
-        for slot, (target, shares) in enumerate(zip(self._targets, self._shares, strict=True)):
-            if type(body) is Context:
-                own: Any = body.fork(joiner.names[slot])
-            else:
-                own = body if shares or not slot else copy()
-            piece = child(envelope, own, ~slot)
+        own = self._copies(body)
+        for slot, target in enumerate(self._targets):
+            piece = child(envelope, own(slot), ~slot)
             piece.item = group.branches[slot]
             piece.born = envelope.born
-            target.put(piece)
+            if group.failed:  # There was no room for another one, and so it died at once.
+                joiner.ledger.give_up(piece, "sibling_failed", None, joiner.mailbox.path)
+            else:
+                target.put(piece)
+
+    def _copies(self, body: Any) -> Callable[[int], Any]:
+        """What gives each branch a body that no other branch can change."""
+        joiner = self._joiner
+        if type(body) is Context:
+            return lambda slot: body.fork(joiner.names[slot])
+        if all(self._shares):
+            return lambda slot: body
+        copy = copier(body, joiner.mailbox.kernel, joiner.mailbox.path)
+        # It goes to those that change nothing, or else to one that may.
+        first = None if any(self._shares) else 0
+        return lambda slot: body if self._shares[slot] or slot == first else copy()
 
 
 class Batcher(Gather):
@@ -218,23 +255,30 @@ class Batcher(Gather):
 
     def put(self, envelope: Envelope) -> None:
         """*envelope* waits for the others of its batch."""
-        try:
-            key = None if self.batch.key is None else self.batch.key(envelope.body)
-            members = self.waiting.setdefault(key, [])
-        except Exception as error:  # A key function of the user's; the message pays for it.
-            self.mailbox.failed += 1
-            self.ledger.give_up(envelope, "failed", error, self.mailbox.path)
-            return
+        batch, key = self.batch, None
+        if batch.key is not None:
+            try:
+                key = batch.key(envelope.body)
+                hash(key)
+            except BaseException as error:  # A key function of the user's; the message pays.
+                self.mailbox.failed += 1
+                self.ledger.give_up(envelope, "failed", error, self.mailbox.path)
+                self._needs_no_room()
+                return
+        members = self.waiting.get(key)
+        if members is None:
+            members = self.waiting[key] = []
+            if batch.seconds is not None and batch.size > 1:
+                kernel = self.mailbox.kernel
+                self._timers[key] = kernel.heap.at(kernel.now() + batch.seconds, self._go, key)
         members.append(envelope)
-        self._hold(envelope)
-        if len(members) >= self.batch.size:
+        if self.mailbox.journal is not None:
+            self.mailbox.journal.touch(envelope, self)
+        if len(members) >= batch.size:
             self._go(key)
-            return
-        if len(members) == 1 and self.batch.seconds is not None:
-            kernel = self.mailbox.kernel
-            self._timers[key] = kernel.heap.at(kernel.now() + self.batch.seconds, self._go, key)
-        self._unneeded()
-        self.ledger.look_for_quiet()
+        else:
+            self._needs_no_room()
+            self.ledger.look_for_quiet()
 
     def restore(self, envelope: Envelope) -> None:
         """*envelope* had been waiting before the process ended; its time begins anew."""
@@ -250,13 +294,36 @@ class Batcher(Gather):
         timer = self._timers.pop(key, None)
         if timer is not None and timer[2] is not None:
             self.mailbox.kernel.heap.settle(timer)
+        members = self._in_time(members)
+        if not members:
+            self._needs_no_room()
+            return
         first = members[0]
         batch = Envelope([each.body for each in members], first.root, first.path)
         batch.item = Bundle(members, self.mailbox.path)
         batch.born = first.born
         batch.priority = min(each.priority for each in members)
+        deadlines = [each.deadline for each in members if each.deadline is not None]
+        batch.deadline = min(deadlines, default=None)
+        depths = [(each.headers or {}).get(DEPTH) for each in members]
+        counted = [each for each in depths if type(each) is int]
+        batch.headers = {DEPTH: max(counted)} if counted else None
         self._let_go(members)
         self.mailbox.put(batch)
+
+    def _in_time(self, members: list[Envelope]) -> list[Envelope]:
+        """*members* without those whose deadline has passed while they waited."""
+        if all(each.deadline is None for each in members):
+            return members
+        now, path = self.mailbox.kernel.now(), self.mailbox.path
+        found: list[Envelope] = []
+        for each in members:
+            if each.deadline is None or now < each.deadline:
+                found.append(each)
+            else:
+                self.mailbox.failed += 1
+                self.ledger.give_up(each, "expired", DeadlineExceeded(path), path)
+        return found
 
 
 def _call_off(mailbox: Mailbox, envelope: Envelope) -> None:

@@ -12,11 +12,15 @@ only ever knows the innermost.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
+from actorflow.core.context import Context
 from actorflow.core.envelope import Envelope, message_id
+from actorflow.core.partway import visible
+from actorflow.wire.codec import encode
 
-__all__ = ["Branch", "Bundle", "Group", "Item"]
+__all__ = ["Branch", "Bundle", "Forked", "Group", "Item", "bundle_key", "put_together"]
 
 
 class Item:
@@ -27,6 +31,15 @@ class Item:
     def kept(self) -> Any:
         """What a cut says of it with each of its messages; mostly nothing."""
         return None
+
+    def bases(self) -> list[Any]:
+        """Of the Contexts that were forked for it, outermost first: name, and what was written."""
+        return []
+
+    def facts(self, headers: Any) -> list[bytes | None]:
+        """Of the messages that split on its way here, outermost first: what was attached to each,
+        if that is not *headers*."""
+        return []
 
     def __init__(self) -> None:
         self.pieces = 1
@@ -50,17 +63,42 @@ class Bundle(Item):
 
     def kept(self) -> Any:
         """The stage, and the ids of the members with the batches they were."""
-        stage = self.path.rpartition("/")[2]
         return [
-            stage,
+            self.path.rpartition("/")[2],
             [(message_id(each), each.item and each.item.kept()) for each in self.members],
         ]
 
+    def key(self) -> str:
+        """Under which a cut has what became of its pieces."""
+        return bundle_key(self.path.rpartition("/")[2], message_id(self.members[0]))
+
     def each(self, batch: Envelope) -> list[Envelope]:
         """The members with what *batch*, which has not gone on yet, has of them."""
-        for member, body in zip(self.members, batch.body, strict=True):
-            member.body, member.attempt = body, batch.attempt
+        # What is packed is as it came; of any other list nobody knows what a handler has done.
+        if batch.packed is not None:
+            for member, body in zip(self.members, batch.body, strict=True):
+                member.body = body
+        for member in self.members:
+            member.attempt = batch.attempt
         return self.members
+
+
+def bundle_key(stage: str, first: str) -> str:
+    """The fact about a batch of *stage*. A batch has the id of its *first* member; that of a
+    batch of batches may have it too."""
+    return f"batch/{stage}/{first}"
+
+
+class Forked(NamedTuple):
+    """What a cut has of a Context that was forked: all else its forks have too.
+
+    Attributes:
+        name: Its own.
+        written: Keys written in it since it was forked itself.
+    """
+
+    name: str
+    written: tuple[str, ...]
 
 
 class Group:
@@ -72,9 +110,11 @@ class Group:
         branches: In their order.
         open: How many of them have pieces on their way.
         failed: Whether one died: the others are not wanted any more.
+        spare: Of a group that a cut had: a Context that a branch got, with as little as possible
+            written since.
     """
 
-    __slots__ = ("branches", "failed", "join", "open", "origin")
+    __slots__ = ("branches", "failed", "join", "open", "origin", "spare")
 
     def __init__(self, origin: Envelope, join: Any, count: int) -> None:
         self.origin = origin
@@ -82,6 +122,32 @@ class Group:
         self.branches = [Branch(self) for _ in range(count)]
         self.open = count
         self.failed = False
+        self.spare: Context | None = None
+
+    def told(self) -> Forked | None:
+        """What must be known of the Context that was forked; `None` if none was."""
+        body = self.origin.body
+        if type(body) is Context:
+            return Forked(body.name, tuple(sorted(body.written)))
+        return body if type(body) is Forked else None
+
+    def base(self, forks: list[Any]) -> Context | None:
+        """The Context that was forked, of which *forks* are left; `None` if none was."""
+        told = self.told()
+        if told is None or not all(type(each) is Context for each in forks):
+            return None
+        body = self.origin.body
+        if type(body) is Context:
+            return body
+        fork = forks[0] if forks else self.spare
+        return Context() if fork is None else fork.unforked(*told)
+
+    def keeps(self, body: Any) -> None:
+        """A piece of it in the cut had *body*."""
+        if type(body) is Context and (
+            self.spare is None or len(body.written) < len(self.spare.written)
+        ):
+            self.spare = body
 
 
 class Branch(Item):
@@ -99,7 +165,53 @@ class Branch(Item):
         self.group = group
         self.arrived: list[Envelope] = []
 
+    def let_go(self, piece: Envelope) -> None:
+        """Nobody waits for *piece* where the branches meet: it belongs to the item they are of."""
+        item: Any = self
+        while type(item) is Branch:
+            item = item.group.origin.item
+        self.pieces -= 1
+        item.pieces += 1
+        piece.item = item
+
     def kept(self) -> Any:
         """Of the message that split."""
         item: Item = self.group.origin.item
         return item.kept()
+
+    def bases(self) -> list[Any]:
+        """And the one that was forked for its group."""
+        item: Item = self.group.origin.item
+        return [*item.bases(), self.group.told()]
+
+    def facts(self, headers: Any) -> list[bytes | None]:
+        """And to the one that split for its group."""
+        origin = self.group.origin
+        own = None if origin.headers is headers else encode(origin.headers)
+        return [*origin.item.facts(headers), own]
+
+
+def put_together(origin: Envelope, pieces: Iterable[Envelope]) -> None:
+    """Attach to *origin* what was attached to it before, with what *pieces* of it have changed;
+    of two changes to one fact the later one holds."""
+    base = visible(origin.headers)
+    found = dict(base)
+    for piece in pieces:
+        if piece.headers is origin.headers:
+            continue
+        facts = visible(piece.headers)
+        found |= {
+            name: fact
+            for name, fact in facts.items()
+            if name not in base or not _same(base[name], fact)
+        }
+        for name in base.keys() - facts.keys():
+            found.pop(name, None)
+    origin.headers = found or None
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # What cannot be compared has been changed.
+        return False

@@ -61,7 +61,9 @@ def check_remote(stage: Stage[Any, Any]) -> None:
     """
     if importlib.util.find_spec("trio_parallel") is None:
         raise MissingExtra("runs_in='process'", "trio-parallel", "process")
-    address_of(stage.fn)
+    plain = [each.fn for each in stage.steps if each.handler.kind == "function"]
+    for fn in plain if stage.steps else [stage.fn]:
+        address_of(fn)
 
 
 def pack(body: Any) -> bytes:

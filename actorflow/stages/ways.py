@@ -12,24 +12,23 @@ ways is one object for nobody: each way but the first gets a copy of its own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from actorflow.core.envelope import Envelope
+from actorflow.core.envelope import DEFAULT_PRIORITY, DEPTH, Envelope, child
 from actorflow.errors import ConfigurationError
 from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.plan import Edge
-from actorflow.runtime.bodies import copier
+from actorflow.runtime.bodies import FROZEN, copier
+from actorflow.runtime.cell import Cell
 from actorflow.runtime.effects import Addressed
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
+from actorflow.stages.items import Branch
 from actorflow.wire.codec import decode, encode
 
-__all__ = ["DEPTH", "SEEN", "Junction", "Seen", "Way"]
-
-#: Under which name an item's metadata says how many feedback edges it went back.
-DEPTH = "depth"
+__all__ = ["SEEN", "Junction", "Seen", "Way"]
 
 #: How the fact begins that a stage has taken a key.
 SEEN = "seen/"
@@ -38,8 +37,18 @@ SEEN = "seen/"
 Sent: TypeAlias = "tuple[Way, Any, bytes | None]"
 
 
+class Chosen(list[Sent]):
+    """The ways that the values of one turn take.
+
+    Attributes:
+        values: How many values those are.
+    """
+
+    values = 0
+
+
 class Seen:
-    """Keys that have entered a stage which takes each key once.
+    """Keys that have entered a stage to which each key goes back once.
 
     Args:
         key: Gives the key of a value.
@@ -77,7 +86,8 @@ class Way:
         target: Takes what goes this way: a mailbox, or what collects before one.
         edge: The edge; `None` is the way out.
         shares: Whether who is at its end never changes what it gets.
-        seen: Keys that have gone there, where each goes once.
+        seen: Keys that have entered the stage at its end, if that must be known.
+        leaves: Whether it leads out of the branches of joined `Parallel`s, to where nobody waits.
 
     Attributes:
         rooms: Mailboxes that must have room for one before a value goes.
@@ -86,9 +96,16 @@ class Way:
     """
 
     def __init__(
-        self, target: Any, edge: Edge | None, *, shares: bool = False, seen: Seen | None = None
+        self,
+        target: Any,
+        edge: Edge | None,
+        *,
+        shares: bool = False,
+        seen: Seen | None = None,
+        leaves: bool = False,
     ) -> None:
         self.target = target
+        self.edge = edge
         self.when = None if edge is None else edge.when
         self.map = None if edge is None else edge.map
         self.route = None if edge is None else edge.route
@@ -98,28 +115,47 @@ class Way:
         self.max_depth = None if edge is None else edge.max_depth
         self.shares = shares
         self.seen = seen
+        self._once = edge is not None and edge.dedupe is not None
+        self._leaves = leaves
         self.direct: bool = target.direct
         self.rooms: Sequence[Mailbox] = () if self.feedback else target.rooms()
 
-    def choose(self, envelope: Envelope, value: Any) -> Sent | None:
-        """What of *value* goes this way, if any."""
+    def choose(self, headers: Mapping[str, Any], value: Any) -> Sent | None:
+        """What of *value* goes this way, if any; *headers* go with it.
+
+        Raises:
+            ConfigurationError: The handler has put something else where the depth is.
+        """
         if self.when is not None and not self.when(value):
             return None
-        if self.feedback and self.max_depth is not None and _depth(envelope) >= self.max_depth:
-            return None
+        if self.feedback:
+            depth = headers.get(DEPTH, 0)
+            if type(depth) is not int:
+                option = f"ctx.metadata[{DEPTH!r}]"
+                raise ConfigurationError(option, depth, "a whole number, as feedback counts there")
+            if self.max_depth is not None and depth >= self.max_depth:
+                return None
         if self.map is not None:
             value = self.map(value)
         return self, value, None if self.seen is None else self.seen.digest(value)
 
-    def is_new(self, digest: bytes) -> bool:
-        """Whether nothing with this key has gone there yet; now it has."""
-        return self.seen is None or self.seen.add(digest)
+    def admits(self, digest: bytes | None) -> bool:
+        """Whether what has this key may go there; it has been there now."""
+        if digest is None or self.seen is None:
+            return True
+        return self.seen.add(digest) or not self._once
 
     def put(self, envelope: Envelope) -> None:
         """Let *envelope* go this way."""
         if self.feedback:
             headers = envelope.headers or {}
             envelope.headers = {**headers, DEPTH: headers.get(DEPTH, 0) + 1}
+        branch = envelope.item
+        if self._leaves and type(branch) is Branch:
+            branch.let_go(envelope)
+            self.target.put(envelope)
+            branch.group.join.looked(branch)
+            return
         self.target.put(envelope)
 
 
@@ -136,6 +172,7 @@ class Junction:
 
     forked = True
     swift = direct = feedback = False
+    outside = 0
 
     def __init__(self, stage: str, kernel: Kernel, ways: Sequence[Way]) -> None:
         self.stage = stage
@@ -143,6 +180,8 @@ class Junction:
         self._kernel = kernel
         self.accepted = 0
         self._ways = [each for each in ways if each.route is None and not each.otherwise]
+        #: The mailboxes, if a value that nobody can change goes to all of them and that is all.
+        self._plain = [each.target for each in ways] if all(map(_is_plain, ways)) else []
         self._routes: dict[str, list[Way]] = {}
         self._otherwise: list[Way] = []
         for each in ways:
@@ -151,15 +190,22 @@ class Junction:
             elif each.otherwise:
                 self._otherwise.append(each)
 
-    def choose(self, envelope: Envelope, values: Iterable[Any]) -> list[Sent]:
+    def choose(
+        self, envelope: Envelope, values: Iterable[Any], headers: Mapping[str, Any]
+    ) -> Chosen:
         """Which ways *values* take; calls functions of the user's, which may fail.
+
+        Args:
+            envelope: The message that they were made of.
+            values: What a turn gives.
+            headers: What will be attached to them.
 
         Raises:
             ConfigurationError: A value must be a `Send` and is none, or its route is unknown.
         """
-        sent: list[Sent] = []
+        sent = Chosen()
         for value in values:
-            self.accepted += 1
+            sent.values += 1
             ways: Sequence[Way] = self._ways
             if type(value) is Addressed:
                 ways = [each for each in ways if each.end == value.to]
@@ -167,7 +213,7 @@ class Junction:
             if self._routes or self._otherwise:
                 routed, value = self._routed(envelope, value)
                 ways = [*ways, *routed]
-            taken = [one for way in ways if (one := way.choose(envelope, value)) is not None]
+            taken = [one for way in ways if (one := way.choose(headers, value)) is not None]
             sent += taken if len(taken) < 2 else self._unshared(taken)
         return sent
 
@@ -175,9 +221,37 @@ class Junction:
         """Whether the stage *name* follows."""
         return any(each.end == name for each in self._ways)
 
-    def admit(self, sent: Iterable[Sent]) -> list[Sent]:
-        """Those of *sent* that go; in the commit."""
-        return [each for each in sent if each[2] is None or each[0].is_new(each[2])]
+    def pass_on(self, cell: Cell, envelope: Envelope, value: Any) -> bool:
+        """Commit the simplest turns, as `burst` does for a single mailbox; `False` if this is none
+        of them, and nothing has happened."""
+        boxes = self._plain
+        if not boxes or type(value) not in FROZEN or envelope.priority != DEFAULT_PRIORITY:
+            return False
+        for box in boxes:
+            if not box.swift or len(box.queue) + box.reserved >= box.limit or box.writers:
+                return False
+        self.accepted += 1
+        mailbox = cell.mailbox
+        cell.lease = None
+        mailbox.acked += 1
+        mailbox.ledger.fork(envelope, len(boxes) - 1)  # type: ignore[attr-defined]
+        if mailbox.journal is not None:
+            mailbox.journal.drop(envelope)
+        for index, box in enumerate(boxes):
+            piece = child(envelope, value, index)
+            piece.item, piece.born = envelope.item, envelope.born
+            box.accepted += 1
+            box.queue.append(piece)
+            if box.journal is not None:
+                box.journal.touch(piece, box)
+            if box.idle:
+                box.wake()
+        return True
+
+    def admit(self, chosen: Chosen) -> list[Sent]:
+        """Those of *chosen* that go; in the commit."""
+        self.accepted += chosen.values
+        return [each for each in chosen if each[0].admits(each[2])]
 
     def _routed(self, envelope: Envelope, value: Any) -> tuple[list[Way], Any]:
         if type(value) is not Send:
@@ -195,22 +269,27 @@ class Junction:
         return ways, envelope.body
 
     def _unshared(self, sent: list[Sent]) -> list[Sent]:
-        """*sent* with a copy for each way but the first, unless its end changes nothing."""
-        first, *others = sent
-        copies: list[Sent] = [first]
-        copy: Callable[[], Any] | None = None
-        for way, value, digest in others:
-            if not way.shares and value is first[1]:
-                copy = copy or copier(value, self._kernel, self.path)
-                value = copy()
-            copies.append((way, value, digest))
-        return copies
+        """*sent* so that nobody has what somebody else may change. The value itself goes to those
+        that change nothing, or else to one way; what `map` made of it may be a part of it."""
+        if all(way.shares for way, *_ in sent):
+            return sent
+        plain = [each for each in sent if each[0].map is None]
+        copy = copier(plain[0][1], self._kernel, self.path) if len(plain) > 1 else None
+        taken = any(way.shares for way, *_ in plain)
+        found: list[Sent] = []
+        for way, value, digest in sent:
+            if way.map is not None:
+                value = copier(value, self._kernel, self.path)()
+            elif copy is not None and not way.shares:
+                value, taken = copy() if taken else value, True
+            found.append((way, value, digest))
+        return found
 
 
 def _yes() -> bool:
     return True
 
 
-def _depth(envelope: Envelope) -> int:
-    depth: int = (envelope.headers or {}).get(DEPTH, 0)
-    return depth
+def _is_plain(way: Way) -> bool:
+    """Whether every value goes this way as it is, into a mailbox of a stage."""
+    return way.edge is not None and way.edge.plain and isinstance(way.target, Mailbox)

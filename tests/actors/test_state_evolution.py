@@ -108,7 +108,7 @@ def unknown(program: Program) -> Any:
     return till(2)
 
 
-STATE_FAULTS = {
+STATE_FAULTS: dict[Callable[[Program], Any], str] = {
     newer: f"/shop/till: stored by version 2 of {TILL!r}, which is newer than ours (1); "
     "run the program that wrote it",
     no_way_up: f"no way up from version 2 of {TILL!r}; "

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from actorflow import ActorSystem, CircuitBreaker, Divert, InsideTurn, Pipeline, Turn, stage
+from actorflow import (
+    Actor,
+    ActorSystem,
+    CircuitBreaker,
+    Divert,
+    InsideTurn,
+    Pipeline,
+    Turn,
+    actor,
+    stage,
+)
+from actorflow.durability.memory import MemoryDisk, MemoryStore
 from tests.runtime.actors import Does, Keeps
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -82,3 +93,47 @@ async def test_a_handler_may_have_a_system_of_its_own_but_not_steer_the_one_it_i
     async with ActorSystem("outer") as outer:
         ref = await outer.spawn(Does(do=nest))
         assert await ref.ask("x") == "x"
+
+
+@actor("tests.actors.two_systems.till")
+class Till(Actor):
+    """Keeps what it was told, once it is let."""
+
+    seen: tuple[int, ...] = ()
+    open: bool = False
+
+    async def receive(self, message: Any, ctx: Turn) -> Any:
+        if message == "open":
+            self.open = True
+            ctx.unstash_all()
+        elif message == "seen":
+            return sorted(self.seen)
+        elif self.open:
+            self.seen = (*self.seen, message)
+        else:
+            ctx.stash()
+        return None
+
+
+async def test_messages_of_another_system_and_own_ones_are_told_apart_over_a_crash() -> None:
+    disk = MemoryDisk()
+    store = MemoryStore(disk=disk, blocking=False)
+    async with ActorSystem("there", store=store) as there:
+        till = await there.spawn(Till(), name="till", durable=True)
+
+        async def pass_on(message: Any, ctx: Turn) -> None:
+            ctx.tell(till, message + 100)
+
+        own = await there.spawn(Does(do=pass_on))
+        async with ActorSystem("here") as here:
+            ref = await here.spawn(Does(do=pass_on))
+            for number in range(6):
+                await ref.ask(number)
+                await own.ask(number + 100)
+        await there.settled()
+        there.cancel()
+    async with ActorSystem("there", store=MemoryStore(disk=disk, blocking=False)) as there:
+        till = there.ref(Till, "till")
+        await till.tell("open")
+
+        assert await till.ask("seen") == [*range(100, 106), *range(200, 206)]

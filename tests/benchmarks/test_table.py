@@ -185,7 +185,7 @@ def test_an_unknown_name_says_what_there_is(capsys: pytest.CaptureFixture[str]) 
     assert command.main(["stagse"]) == 2
 
     error = capsys.readouterr().err
-    assert error.startswith("no benchmark is called 'stagse'; there are: stages, actors, idle")
+    assert error.startswith("no benchmark is called 'stagse'; there are: stages, graphs, actors")
 
 
 def test_the_exit_code_says_whether_all_targets_are_met(

@@ -10,10 +10,10 @@ from typing import Any
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actorflow import Actor, ActorFlowError, ActorSystem, Turn, stage
+from actorflow import Actor, ActorFlowError, ActorSystem, Retry, Turn, stage
 from actorflow.durability.memory import MemoryDisk, MemoryStore
-from tests.flows.flowing import Gate, pipeline
-from tests.flows.lives import Mortal, finished
+from tests.flows.flowing import Gate, counted, pipeline
+from tests.flows.lives import Mortal, TapeSink, fed_and_killed, finished
 
 
 def bank(disk: MemoryDisk) -> ActorSystem:
@@ -56,6 +56,37 @@ async def test_what_was_leased_is_leased_first_before_what_is_more_urgent() -> N
     await finished(pipeline([stage(work, name="a")], name="f"), Mortal(disk))
 
     assert order == [0, 1, 2]
+
+
+async def test_the_pieces_of_pieces_are_told_apart_on_the_disk_too() -> None:
+    disk, tape, keys = MemoryDisk(), list[int](), list[str]()
+    lives = [1]
+
+    async def thousand(value: int, ctx: Turn) -> int:
+        ctx.emit(value + 1000)
+        return value
+
+    async def hundred(value: int, ctx: Turn) -> int:
+        ctx.emit(value + 100)
+        return value
+
+    async def last(value: int, ctx: Turn) -> int:
+        keys.append(ctx.idempotency_key("charge"))
+        if lives == [1]:
+            await trio.sleep_forever()
+        return value
+
+    effect = stage(last, workers=4, effects=True, policies=[Retry(9)])
+    flow = pipeline([thousand, hundred, effect], name="f")
+    options: dict[str, Any] = {"sink": TapeSink(tape)}
+    await fed_and_killed(flow, Mortal(disk), [1], until=lambda: len(keys) == 4, **options)
+    lives.append(2)
+    report = await finished(flow, Mortal(disk), **options)
+
+    assert sorted(tape) == [1, 101, 1001, 1101]
+    assert len(set(keys[:4])) == 4
+    assert sorted(keys[4:]) == sorted(keys[:4])
+    assert report.counts == counted(fed=1, done=1)
 
 
 async def test_what_was_stashed_comes_first_in_its_order_before_what_is_more_urgent(

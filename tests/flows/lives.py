@@ -284,7 +284,7 @@ def aged(disk: MemoryDisk, run: str, **others: Any) -> None:
     facts = {key: decode(data, max_bytes=None) for key, data in state.facts.items() if data}
     for name in ("output", "rate"):
         facts.pop(name, None)
-    for name in ("out", "timings"):
+    for name in ("emitted", "timings"):
         facts["run"].pop(name)
     for key, fact in facts.items():
         if key.startswith("source/"):

@@ -89,6 +89,27 @@ async def test_a_cancelled_feed_never_leaves_its_outcome_unknown() -> None:
         assert fed == [[0, 1]]
 
 
+async def test_a_feed_that_is_cancelled_while_it_waits_for_room_says_what_it_has_fed() -> None:
+    disk, gate, fed = MemoryDisk(), Gate(), list[Any]()
+
+    async def feed() -> None:
+        fed.extend(await run.feed([1, 2, 3, 4], ids=["a", "b", "c", "d"]))
+        assert conserved(disk, "run")["fed"] == len(fed)  # It is on the disk.
+
+    flow = pipeline([stage(gate, capacity=1)], name="f")
+    async with flow.open(store=Mortal(disk), run_id="run") as run:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(feed)
+                await wait_all_tasks_blocked(0.02)
+                scope.cancel()
+        assert fed == ["a", "b"]
+        gate.open()
+        report = await run.finish()
+
+    assert report.counts["fed"] == 2
+
+
 async def test_a_life_that_is_killed_leaves_all_that_was_accepted(disk: Callable[[], Any]) -> None:
     tape: list[Any] = []
     gate = Gate()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import re
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from actorflow import (
     ActorSystem,
     Bulkhead,
+    Cache,
     CircuitBreaker,
+    CircuitOpenError,
     ConfigurationError,
     Executor,
     Fixed,
@@ -131,9 +136,7 @@ async def test_an_executor_in_processes_calls_plain_functions_there() -> None:
 async def test_a_function_that_no_process_finds_is_refused_at_once() -> None:
     async with Executor(runs_in="process") as executor:
         for hidden in (lambda: None, "text".upper, Failing(0).__str__):
-            with pytest.raises(
-                ConfigurationError, match=r"^Executor.runs_in must be used"
-            ):
+            with pytest.raises(ConfigurationError, match=r"^Executor.runs_in must be used"):
                 await executor.submit(hidden)
 
 
@@ -172,7 +175,9 @@ async def test_a_call_that_does_not_fit_the_function_has_failed() -> None:
             await (await submit(add, 1)).result()
 
 
-async def test_arguments_are_passed_on_as_they_are_to_every_attempt() -> None:
+async def test_arguments_are_passed_on_as_they_are_to_every_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     seen: list[Any] = []
 
     async def look(given: list[int]) -> None:
@@ -184,6 +189,7 @@ async def test_arguments_are_passed_on_as_they_are_to_every_attempt() -> None:
         await (await executor.submit(look, given)).exception()
 
     assert [each is given for each in seen] == [True, True]
+    assert caplog.messages == []
 
 
 # How many -----------------------------------------------------------------------------
@@ -223,6 +229,15 @@ async def test_submit_waits_for_room_when_capacity_calls_wait() -> None:
         gate.open()
 
     assert executor.stats().counts == counted(fed=10, done=10)
+
+
+async def test_a_queue_may_be_as_long_as_its_capacity_says() -> None:
+    gate = Gate()
+    async with Executor(1, capacity=3000) as executor:
+        futures = [await executor.submit(gate, number) for number in range(3000)]
+        assert executor.stats().counts == counted(fed=3000, held=3000)
+        for each in futures:
+            each.cancel()
 
 
 async def test_with_capacity_0_a_call_is_handed_over_in_person() -> None:
@@ -422,6 +437,24 @@ async def test_who_waits_for_room_at_the_end_is_told() -> None:
     assert executor.stats().counts == counted(fed=2, done=1, skipped=1)
 
 
+async def test_who_was_promised_room_at_the_very_end_has_submitted_nothing() -> None:
+    gate = Gate()
+
+    async def submit_third() -> None:
+        with pytest.raises(NotRunningError):
+            await executor.submit(gate, 3)
+
+    async with Executor(1, capacity=1) as executor, trio.open_nursery() as nursery:
+        futures = [await executor.submit(gate, number) for number in range(2)]
+        nursery.start_soon(submit_third)
+        await wait_all_tasks_blocked()
+        futures[1].cancel()
+        executor.run.take_back()
+        gate.open()
+
+    assert executor.stats().counts == counted(fed=2, done=1, skipped=1)
+
+
 # Policies -----------------------------------------------------------------------------
 
 
@@ -463,6 +496,49 @@ async def test_rate_limits_hold_calls_back(autojump_clock: MockClock) -> None:
         await executor.map(double, range(11))
 
     assert trio.current_time() == pytest.approx(1.0)
+
+
+async def test_a_key_of_a_policy_is_given_the_call() -> None:
+    breaker = CircuitBreaker(1, when_open="reject", key=lambda call: (call.fn.__name__, call.args))
+    async with Executor(policies=[breaker]) as executor:
+        futures = [await executor.submit(fail, number) for number in (1, 2)]
+        kinds = [type(await each.exception()) for each in futures]
+        again = await (await executor.submit(fail, 1)).exception()
+        assert await (await executor.submit(double, 1)).result() == 2
+
+    assert kinds == [Boom, Boom]
+    assert isinstance(again, CircuitOpenError)
+
+
+async def test_a_cache_with_a_key_spares_calls() -> None:
+    made: list[int] = []
+
+    async def square(value: int) -> int:
+        made.append(value)
+        return value * value
+
+    cache = Cache(60, key=lambda call: [call.fn.__name__, *call.args])
+    async with Executor(1, policies=[cache]) as executor:
+        assert await executor.map(square, [2, 3, 2, 3]) == [4, 9, 4, 9]
+
+    assert made == [2, 3]
+
+
+async def test_a_section_of_functions_is_a_semaphore() -> None:
+    gate = Gate()
+
+    async def work(value: int) -> None:
+        async with current_turn().limit("database"):
+            await gate(value)
+
+    async with Executor(5, limits={"database": 2}) as executor:
+        for number in range(5):
+            await executor.submit(work, number)
+        await wait_all_tasks_blocked()
+        assert len(gate.inside) == 2
+        gate.open()
+
+    assert gate.most == 2
 
 
 async def test_a_bulkhead_shared_by_two_executors_of_a_system_is_a_semaphore() -> None:
@@ -599,6 +675,19 @@ async def test_failures_are_counted_and_told_and_only_the_latest_letters_kept() 
     assert repr(report.dead[0].body) == "fail(50)"
 
 
+async def test_what_failed_calls_were_given_is_let_go() -> None:
+    class Given:
+        pass
+
+    given = [Given() for _ in range(LETTERS_KEPT + 50)]
+    alive = [weakref.ref(each) for each in given]
+    async with Executor() as executor:
+        await executor.map(fail, given, return_exceptions=True)
+        given.clear()
+        gc.collect()
+        assert sum(each() is not None for each in alive) <= LETTERS_KEPT
+
+
 async def test_a_failed_call_that_nobody_asks_for_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -665,3 +754,22 @@ async def test_a_call_of_an_executor_may_not_wait_for_that_executor() -> None:
 
         await (await executor.submit(inside)).result()
         gate.open()
+
+
+# The page -------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "executor.md"
+PROGRAMS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(("code", "promised"), PROGRAMS, ids=range(len(PROGRAMS)))
+def test_a_program_of_the_page_prints_what_the_page_says(
+    code: str, promised: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(compile(code, str(PAGE), "exec"), {"__name__": "__main__"})
+
+    assert capsys.readouterr().out == promised
+
+
+def test_every_program_of_the_page_is_run() -> None:
+    assert len(PROGRAMS) == PAGE.read_text().count("```python") == 3

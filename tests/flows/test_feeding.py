@@ -413,14 +413,21 @@ async def test_what_was_read_is_accepted_even_if_there_is_no_room(ending: str) -
     assert run.report.counts == counted(fed=len(read), done=len(read))
 
 
-async def test_a_cancelled_feed_has_fed_what_it_fed_and_no_more() -> None:
-    gate = Gate()
+async def test_a_cancelled_feed_says_what_it_has_fed_and_feeds_no_more() -> None:
+    gate, fed = Gate(), list[Any]()
+
+    async def feed() -> None:
+        fed.extend(await run.feed(range(100)))
+        await trio.lowlevel.checkpoint()
+        fed.append("not reached")
+
     async with pipeline([stage(gate, capacity=2)]).open() as run:
         with trio.move_on_after(5) as scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(run.feed, range(100))
+                nursery.start_soon(feed)
                 await wait_all_tasks_blocked()
                 scope.cancel()
+        assert fed == [0, 1, 2]
         gate.open()
         assert await run.feed([7]) == [3]
         report = await run.finish()

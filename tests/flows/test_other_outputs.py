@@ -62,8 +62,15 @@ def flow_of(handler: Any) -> Pipeline[Any, Any]:
 
 
 async def part(store: Any, sink: Any, through: Sequence[Any], fed: Sequence[Any]) -> None:
-    """A part of a run in which *through* is written, and which is killed."""
-    await fed_and_killed(flow_of(Blocked(*through)), store, list(fed), sink=sink)
+    """A part of a run that is killed when *through* are all that its sink has taken."""
+
+    def taken() -> int:
+        if isinstance(sink, JsonLinesSink):
+            return (sink.position() or 0) // len("1\n")
+        return len(sink.tape if isinstance(sink, TapeSink) else sink.values)
+
+    flow, wanted = flow_of(Blocked(*through)), sum(type(each) is int for each in through)
+    await fed_and_killed(flow, store, list(fed), until=lambda: taken() >= wanted, sink=sink)
 
 
 def lines(path: Path) -> list[Any]:
@@ -328,7 +335,7 @@ async def test_values_that_no_sink_has_taken_are_not_lost_for_want_of_one(
             await trio.sleep_forever()
 
     disk, found = MemoryDisk(), list[Any]()
-    await part(Mortal(disk), Stuck(), [1, 2], [1, 2])
+    await fed_and_killed(flow_of(Blocked()), Mortal(disk), [1, 2], sink=Stuck())
     aged(disk, "run")  # It knew nothing of sinks that have no place.
 
     with pytest.raises(ConfigurationError, match="run option sink must be given"):
@@ -346,6 +353,22 @@ async def test_a_run_without_a_sink_may_get_one(tmp_path: Path) -> None:
     await finished(flow_of(Blocked()), MemoryStore(disk=disk), sink=JsonLinesSink(path))
 
     assert lines(path) == [1, 2]
+
+
+async def test_a_file_keeps_its_place_while_another_part_writes_elsewhere(tmp_path: Path) -> None:
+    disk, path = MemoryDisk(), tmp_path / "out.jsonl"
+    elsewhere = ListSink[Any]()
+    await part(Mortal(disk), JsonLinesSink(path), [1], [1, 2, 3])
+    await part(Mortal(disk), elsewhere, [2], [])
+    other = JsonLinesSink(tmp_path / "other.jsonl")
+    (tmp_path / "other.jsonl").write_text("8\n9\n")
+
+    with pytest.raises(SinkChanged):
+        await finished(flow_of(Blocked()), MemoryStore(disk=disk), sink=other)
+    await finished(flow_of(Blocked()), MemoryStore(disk=disk), sink=JsonLinesSink(path))
+
+    assert (lines(path)[0], *elsewhere.values) == (1, 2)
+    assert 3 in lines(path)
 
 
 # What a sink of one's own must do --------------------------------------------------------
@@ -382,6 +405,40 @@ async def test_a_position_that_moves_early_doubles_nothing(
     await finished(flow_of(Blocked()), MemoryStore(disk=disk), sink=Hasty(tape, []))
 
     assert tape == [1, 2]
+
+
+class KnownTape(Hasty):
+    """Knows its values again, and keeps none of the contract's pace."""
+
+    async def open(
+        self, at: int | None = None, *, fresh_inode: bool = False, tail: Any = None
+    ) -> None:
+        if tail is not None and tail != self.tape[: at or 0]:
+            raise SinkChanged("tape", at or 0, "has other values")
+        await super().open(at)
+
+    def tail(self) -> Any:
+        return list(self.tape)
+
+
+async def test_a_mark_is_of_the_place_that_the_cut_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "REST_SECONDS", 0.01)
+    disk, tape, waits = MemoryDisk(), list[Any](), list[bool]()
+    store, sink = MemoryStore(disk=disk), KnownTape(tape, waits)
+    async with flow_of(Blocked()).open(store=store, run_id="run", sink=sink, interval=3600) as run:
+        for value in (1, 2, 3):
+            waits[:] = [True] if value == 3 else []
+            await run.feed_from([value])
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await run.stop()
+    assert tape == [1, 2, 3]
+    assert Disk(disk).facts("run")["sink"] == 2
+
+    tape[:2] = [1, 8]
+    await finished(flow_of(Blocked()), MemoryStore(disk=disk), sink=KnownTape(tape, []))
+    assert tape == [1, 8, 3]  # No mark was taken of that place, so it is not looked at.
+    with pytest.raises(SinkChanged):
+        await KnownTape([1, 8], []).open(2, tail=[1, 2])
 
 
 class Unsound(TapeSink):

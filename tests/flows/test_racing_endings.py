@@ -184,15 +184,41 @@ async def test_a_source_at_its_end_does_not_speak_for_another_one() -> None:
 
 @pytest.mark.parametrize("verb", ["feed", "feed_from"])
 async def test_input_that_was_refused_is_left(verb: str) -> None:
-    disk, tape = MemoryDisk(), list[Any]()
-    async with FLOW.open(store=MemoryStore(disk=disk), run_id="run", sink=TapeSink(tape)) as run:
-        await run.feed_from(Slow([1, 2]))
-        await run.drain()
-        with pytest.raises(NotRunningError):
-            await getattr(run, verb)([3])
-        await run.finish()
+    disk, gate = MemoryDisk(), Gate()
+    with trio.fail_after(SECONDS):
+        async with (
+            pipeline([gate], name="f").open(store=MemoryStore(disk=disk), run_id="run") as run,
+            trio.open_nursery() as nursery,
+        ):
+            await run.feed_from(Slow([1, 2]))
+            nursery.start_soon(run.drain)
+            await wait_all_tasks_blocked()
+            with pytest.raises(NotRunningError):
+                await getattr(run, verb)([3])
+            nursery.start_soon(run.finish)
+            await wait_all_tasks_blocked()
+            gate.open()
 
+    assert run.report is not None
+    assert run.report.counts == counted(fed=2, done=2)
     assert status(disk) == "parked"
+
+
+async def test_input_that_was_refused_by_a_finish_was_too_much() -> None:
+    disk, gate = MemoryDisk(), Gate()
+    with trio.fail_after(SECONDS):
+        async with (
+            pipeline([gate], name="f").open(store=MemoryStore(disk=disk), run_id="run") as run,
+            trio.open_nursery() as nursery,
+        ):
+            await run.feed([1])
+            nursery.start_soon(run.finish)
+            await wait_all_tasks_blocked()
+            with pytest.raises(NotRunningError):
+                await run.feed([2])
+            gate.open()
+
+    assert status(disk) == "finished"
 
 
 @pytest.mark.parametrize("first", ["drain", "stop", "finish"])

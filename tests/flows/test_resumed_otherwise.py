@@ -144,6 +144,40 @@ async def test_an_input_that_was_refused_does_not_move_the_place_to_read_on_from
     assert report.counts == counted(fed=20, done=20)
 
 
+async def test_the_right_input_may_come_after_one_that_was_refused() -> None:
+    disk, tape = MemoryDisk(), list[Any]()
+    values = list(range(20))
+    place = await killed_in_the_middle(disk, tape, values)
+
+    async with ECHO.open(store=MemoryStore(disk=disk), run_id="run", sink=TapeSink(tape)) as run:
+        with pytest.raises(SourceChanged):
+            await run.feed_from(tuple(values[:5]))
+        await run.feed([100])
+        assert Disk(disk).facts("run")["source/0"] == place
+        await run.feed_from(values)
+        report = await run.finish()
+
+    assert sorted(tape) == [*values, 100]
+    assert report.counts == counted(fed=21, done=21)
+    assert status_of(MemoryStore(disk=disk), "run") == "finished"
+
+
+async def test_a_run_whose_input_was_refused_is_not_finished() -> None:
+    disk, tape = MemoryDisk(), list[Any]()
+    values = list(range(20))
+    await killed_in_the_middle(disk, tape, values)
+
+    async with ECHO.open(store=MemoryStore(disk=disk), run_id="run", sink=TapeSink(tape)) as run:
+        with pytest.raises(SourceChanged):
+            await run.feed_from([])
+        await run.finish()
+    assert status_of(MemoryStore(disk=disk), "run") == "parked"
+    report = await ECHO.run(values, store=MemoryStore(disk=disk), run_id="run", sink=TapeSink(tape))
+
+    assert sorted(tape) == values
+    assert report.counts == counted(fed=20, done=20)
+
+
 async def test_a_cut_while_a_source_seeks_has_the_place_it_seeks() -> None:
     disk, tape = MemoryDisk(), list[Any]()
     values = list(range(20))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from actorflow import Fixed, Report, Retry, Turn, stage
+from actorflow import Fixed, Parallel, Report, Retry, Turn, stage
 from actorflow.durability.memory import MemoryDisk, MemoryStore
 from tests.flows.flowing import Boom, Gate, counted, increment, pipeline
 from tests.flows.lives import (
@@ -24,6 +24,9 @@ from tests.flows.lives import (
     finished,
     live,
 )
+
+#: More than the ends of lives, so that none of them is taken for the fault of a message.
+ATTEMPTS = 60
 
 
 async def echo(value: Any) -> Any:
@@ -110,7 +113,9 @@ def test_over_any_kills_each_stage_has_received_and_emitted_what_was_fed(
         lives[-1].step()
         return value
 
-    flow = pipeline([stage(work, name="a", workers=2), stage(work, name="b")], name="f")
+    again = [Retry(ATTEMPTS)]
+    stages = [stage(work, name=name, workers=2, policies=again) for name in ("a", "b")]
+    flow = pipeline(stages, name="f")
     reports: list[Report | None] = []
 
     async def one_life(kind: str, count: int) -> None:
@@ -178,6 +183,27 @@ async def test_the_longest_turn_may_have_been_in_an_earlier_part(
             report = await run.drain()
 
     assert (report.stages["a"].latency.mean, report.stages["a"].latency.max) == (3.0, 5.0)
+
+
+async def test_what_stages_of_a_graph_have_emitted_is_of_all_parts_too() -> None:
+    disk = MemoryDisk()
+
+    async def left(value: int) -> int:
+        return value
+
+    async def right(value: int) -> int:
+        return -value
+
+    flow = pipeline([increment, Parallel([left, right], join=False), stage(echo, name="e")])
+    for part in ([1, 2], [3]):
+        async with flow.open(store=MemoryStore(disk=disk), run_id="run") as run:
+            await run.feed(part)
+            report = await run.drain()
+
+    undisturbed = await flow.run([1, 2, 3])
+    for name in report.stages:
+        assert figures(report, name) == figures(undisturbed, name)
+    assert figures(report, "increment")[:2] == (3, 3)
 
 
 # Other code, other releases --------------------------------------------------------------

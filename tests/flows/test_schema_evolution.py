@@ -13,7 +13,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from actorflow import (
     ActorSystem,
+    Batch,
     JsonLinesSink,
+    Parallel,
     Pipeline,
     StageError,
     StoredError,
@@ -138,6 +140,49 @@ async def test_an_order_that_cannot_be_read_is_parked_and_the_rest_goes_on(
     else:
         assert letter.body == Unreadable(row.body, str(letter.error))
         assert tags(row.body) == {TAG}
+
+
+async def test_a_branch_that_cannot_be_read_ends_its_siblings_and_no_other_item(
+    disk: Store, program: Program
+) -> None:
+    def flow(left: Any, right: Any) -> Pipeline[Any, Any]:
+        branches = {"left": stage(left, name="left"), "right": stage(right, name="right")}
+        return pipeline([Parallel(branches, name="both")], name="f")
+
+    async def ordering(value: int) -> Any:
+        return program_of_two("tea", 250) if value == 9 else value
+
+    program_of_two, tape = program.order(2), list[Any]()
+    await fed_and_killed(flow(ordering, closed), disk(), [1, 9, 2])
+    program.forget()
+
+    report = await finished(flow(show, show), disk(), sink=TapeSink(tape))
+
+    assert tape == [{"left": each, "right": each} for each in (1, 2)]
+    assert report.counts == counted(fed=3, done=2, dead=1)
+    assert [(each.stage_or_actor, each.reason) for each in report.dead] == [
+        ("both", "unknown_schema"),
+        ("right", "sibling_failed"),
+    ]
+
+
+async def test_a_batch_goes_without_what_cannot_be_read(disk: Store, program: Program) -> None:
+    async def all_but_3(value: Any) -> Any:
+        return await closed(value) if value == 3 else value
+
+    def flow(handler: Any) -> Pipeline[Any, Any]:
+        first = stage(handler, name="first")
+        return pipeline([first, stage(show, name="a", batch=Batch(4))], name="f")
+
+    tape: list[Any] = []
+    await fed_and_killed(flow(all_but_3), disk(), [1, program.order(2)("tea", 250), 2, 3])
+    program.forget()
+
+    report = await finished(flow(show), disk(), sink=TapeSink(tape))
+
+    assert tape == [[1, 2, 3]]
+    assert report.counts == counted(fed=4, done=3, dead=1)
+    assert [(each.stage_or_actor, each.reason) for each in report.dead] == [("a", "unknown_schema")]
 
 
 async def test_a_letter_says_all_that_is_needed_to_see_why(disk: Store, program: Program) -> None:
@@ -307,14 +352,18 @@ async def test_a_run_that_goes_on_gets_its_parked_orders_back_into_its_order(
 
     given = given_back(disk(), flow, output)
     async with passing().open(store=disk(), sink=JsonLinesSink(output), **options) as run:
+        await run.feed([8])
+        while "8" not in output.read_text().splitlines():  # It waits for none that has ended.
+            await wait_all_tasks_blocked(0.001)
         report = await run.finish()
 
     assert (given.into, given.count) == ("run", 2)
-    assert report.counts == counted(fed=7, done=6, dead=1)
+    assert report.counts == counted(fed=8, done=7, dead=1)
     assert [json.loads(line) for line in output.read_text().splitlines()] == [
         *(1, 2, 3),
         {"item": "in", "cents": 1, "currency": "EUR"},
         {"item": "out", "cents": 1, "currency": "EUR"},
+        8,
     ]
 
 
@@ -355,3 +404,24 @@ async def test_a_run_finds_its_messages_wherever_it_lives(disk: Store) -> None:
 
     assert tape == [1, 2, 3]
     assert report.counts == counted(fed=3, done=3)
+
+
+async def test_what_waits_for_an_earlier_item_waits_over_a_stop_too(disk: Store) -> None:
+    async def all_but_0(value: int) -> int:
+        return int(await closed(value)) if value == 0 else value
+
+    tape: list[Any] = []
+    options: dict[str, Any] = {"run_id": "run", "ordered": True, "window": 4}
+    async with passing(all_but_0, workers=2).open(
+        store=disk(), sink=TapeSink(tape), **options
+    ) as run:
+        await run.feed([0, 1, 2])
+        await wait_all_tasks_blocked(0.01)
+        await run.stop()
+    assert tape == []
+
+    async with passing().open(store=disk(), sink=TapeSink(tape), **options) as run:
+        await run.feed(range(3, 20))  # More than its window: what is written makes room.
+        await run.finish()
+
+    assert tape == list(range(20))

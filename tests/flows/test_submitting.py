@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorflow import (
+    Batch,
     Fixed,
     Future,
     FutureCancelled,
@@ -23,17 +24,25 @@ from actorflow import (
     Retry,
     Run,
     StageError,
+    StoreError,
     Turn,
     stage,
 )
 from actorflow.core.envelope import Envelope
-from actorflow.durability.memory import MemoryDisk
+from actorflow.durability.memory import MemoryDisk, MemoryStore
 from tests.flows.flowing import Boom, Gate, counted, counts_add_up, double, increment, pipeline
-from tests.flows.lives import Held
+from tests.flows.lives import Held, Killable
 
 
 async def fail(value: object) -> None:
     raise Boom(value)
+
+
+class FirstAtOnce:
+    """The first retry at once, others in a minute."""
+
+    def delay(self, attempt: int, draw: float) -> float:
+        return 0.0 if attempt == 1 else 60.0
 
 
 def count_to(value: int) -> Iterator[int]:
@@ -281,6 +290,37 @@ async def test_a_key_is_free_again_when_its_holder_is_taken_back(
         assert trio.current_time() == 1
 
 
+async def test_a_mailbox_from_which_all_was_taken_back_is_as_new(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+
+    async def work(value: int) -> None:
+        if value == 0:
+            await gate(value)
+        raise Boom
+
+    retry = Retry(9, backoff=FirstAtOnce())
+    node = stage(work, capacity=8, policies=[retry], key=lambda n: "same" if n > 3 else None)
+    async with pipeline([node]).open() as run:
+        box = run.stages["work"].mailbox
+        futures = [await run.submit(number) for number in (1, 2, 4, 5, 6)]
+        await trio.sleep(1)  # They wait for a retry, or behind one.
+        first = await run.submit(0)
+        futures += [await run.submit(number) for number in (3, 2)]
+        await trio.sleep(1)
+        await run.pause("work")
+        gate.open()
+        await trio.sleep(1)  # The first one waits in the lane for its second attempt.
+        assert first.attempts == 1
+        assert all(each.cancel() for each in (first, *reversed(futures)))
+        await run.resume("work")
+
+        assert (len(box), box.limit, box.waiting, box.reserved) == (0, 8, 0, 0)
+        assert box.held_keys == {}
+        assert run.stats().counts == counted(fed=8, skipped=8)
+
+
 async def test_a_running_item_is_cut_short_and_goes_nowhere() -> None:
     gate, seen = Gate(), list[int]()
     async with pipeline([stage(gate), seen.append]).open() as run:
@@ -328,6 +368,16 @@ async def test_a_generator_that_is_cut_short_leaves_no_item_behind() -> None:
         assert not future.cancel()
         assert isinstance(await future.exception(), FutureCancelled)
         assert run.stats().counts["held"] == 0
+
+
+async def test_an_item_in_a_batch_is_not_taken_out_of_it() -> None:
+    async def total(values: list[int]) -> int:
+        return sum(values)
+
+    async with pipeline([stage(total, batch=Batch(2))]).open() as run:
+        futures = [await run.submit(number) for number in (1, 2)]
+        assert [each.cancel() for each in futures] == [False, False]
+        assert [await each.result() for each in futures] == [3, None]
 
 
 async def test_a_cancelled_item_does_not_halt_the_run() -> None:
@@ -405,13 +455,17 @@ async def test_a_run_keeps_no_future_and_no_result_of_an_item_that_has_ended() -
     async def make(value: int) -> Result:
         return Result()
 
+    def envelopes() -> int:
+        gc.collect()
+        return sum(type(each) is Envelope for each in gc.get_objects())
+
+    before = envelopes()
     async with pipeline([make]).open(window=10) as run:
         futures = [await run.submit(number) for number in range(100)]
         results = [weakref.ref(await each.result()) for each in futures]
         futures.clear()
-        gc.collect()
+        assert envelopes() <= before
         assert [each() for each in results] == [None] * 100
-        assert sum(type(each) is Envelope for each in gc.get_objects()) == 0
 
 
 # Durable runs ---------------------------------------------------------------------------
@@ -422,6 +476,41 @@ async def test_a_future_of_a_durable_run_waits_for_the_disk(disk: Callable[[], A
         future = await run.submit(4)
         assert await future.result() == 8
         assert run._kernel.journal.committed > 0
+
+
+async def test_submit_to_a_durable_run_returns_when_the_disk_has_the_item() -> None:
+    store, returned = Held(MemoryDisk()), trio.Event()
+
+    async def submit() -> None:
+        await run.submit(4)
+        returned.set()
+
+    async with pipeline([double], name="kept").open(store=store) as run:
+        await wait_all_tasks_blocked()
+        store.hold()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(submit)
+            await wait_all_tasks_blocked()
+            assert not returned.is_set()
+            store.let_go()
+            await returned.wait()
+
+
+async def test_values_that_reach_the_disk_make_room_for_other_items() -> None:
+    store = Held(MemoryDisk())
+    async with pipeline([double], name="kept").open(store=store, window=2) as run:
+        futures = [await run.submit(number) for number in range(2)]
+        await run.wait(futures)
+        store.hold()
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(run.submit, number)
+            await wait_all_tasks_blocked()
+            assert run.stats().counts == counted(fed=4, done=4)
+            store.let_go()
+
+    assert run.report is not None
+    assert run.report.counts == counted(fed=6, done=6)
 
 
 async def test_a_submitted_item_survives_the_process(disk: Callable[[], Any]) -> None:
@@ -453,3 +542,20 @@ async def test_a_slow_disk_holds_back_the_future_and_not_the_work() -> None:
         assert not future.done()
         store.let_go()
         assert await future.result() == 4
+
+
+async def test_a_future_whose_value_does_not_reach_the_disk_is_lost() -> None:
+    gate, store = Gate(), Killable(MemoryStore(disk=MemoryDisk()))
+
+    async def live() -> None:
+        flow = pipeline([gate], name="kept")
+        async with flow.open(store=store, on_store_failure="stop") as run:
+            futures.append(await run.submit(4))
+            await wait_all_tasks_blocked()
+            store.die()
+            gate.open()
+            assert isinstance(await futures[0].exception(), FutureCancelled)
+
+    futures: list[Future[int]] = []
+    with pytest.raises(StoreError):
+        await live()

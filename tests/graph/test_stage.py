@@ -14,7 +14,7 @@ import pytest
 from actorflow.errors import ConfigurationError
 from actorflow.graph import stage
 from actorflow.graph.nodes import Batch
-from actorflow.policies import Retry
+from actorflow.policies import RateLimit, Retry
 
 
 async def fetch(url: str) -> str:
@@ -68,6 +68,8 @@ def test_every_option_has_its_promised_default() -> None:
         "fn": fetch,
         "kind": "coroutine",
         "ctx_parameter": None,
+        "contextual": False,
+        "steps": (),
         "name": "fetch",
         "workers": 1,
         "policies": (),
@@ -79,9 +81,17 @@ def test_every_option_has_its_promised_default() -> None:
         "unpack": False,
         "skip_if": None,
         "batch": None,
+        "reads": None,
+        "writes": None,
+        "input_schema": None,
+        "output_schema": None,
         "isolation": "copy",
         "atomic": False,
+        "on_success": None,
         "on_failure": None,
+        "on_skip": None,
+        "limits": {},
+        "rates": {},
         "priorities": True,
         "version": 1,
         "max_waiting": None,
@@ -106,7 +116,11 @@ def test_every_option_is_kept_as_given() -> None:
         "batch": Batch(10),
         "isolation": "share",
         "atomic": True,
+        "on_success": print,
         "on_failure": "halt",
+        "on_skip": fetch,
+        "limits": {"db": 3},
+        "rates": {"api": RateLimit(2)},
         "priorities": False,
         "version": 3,
         "max_waiting": 10,
@@ -132,8 +146,10 @@ def test_help_shows_the_options_with_their_defaults() -> None:
     assert str(signature) == (
         "(fn=None, *, name=None, workers=1, policies=(), timeout=None, runs_in=None, "
         "capacity=256, overflow='block', key=None, unpack=False, skip_if=None, batch=None, "
-        "isolation='copy', atomic=False, on_failure=None, priorities=True, version=1, "
-        "max_waiting=None, crash_on=(<class 'AssertionError'>, <class 'MemoryError'>, "
+        "reads=None, writes=None, input_schema=None, output_schema=None, "
+        "isolation='copy', atomic=False, on_success=None, on_failure=None, on_skip=None, "
+        "limits=None, rates=None, priorities=True, version=1, max_waiting=None, "
+        "crash_on=(<class 'AssertionError'>, <class 'MemoryError'>, "
         "<class 'RecursionError'>), effects=False)"
     )
 
@@ -350,8 +366,10 @@ def test_an_unknown_option_is_an_error_that_lists_the_known_ones() -> None:
 
     assert message(lambda: declare(name="download", worker=3)(fetch)) == (
         "stage 'download' option must be one of 'name', 'workers', 'policies', 'timeout', "
-        "'runs_in', 'capacity', 'overflow', 'key', 'unpack', 'skip_if', 'batch', 'isolation', "
-        "'atomic', 'on_failure', 'priorities', 'version', 'max_waiting', 'crash_on', 'effects' "
+        "'runs_in', 'capacity', 'overflow', 'key', 'unpack', 'skip_if', 'batch', "
+        "'reads', 'writes', 'input_schema', 'output_schema', 'isolation', "
+        "'atomic', 'on_success', 'on_failure', 'on_skip', 'limits', 'rates', 'priorities', "
+        "'version', 'max_waiting', 'crash_on', 'effects' "
         "(did you mean 'workers'?), got 'worker'"
     )
 

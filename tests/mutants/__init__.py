@@ -13,6 +13,7 @@ if the tests named beside it fail, and *survived* if they pass. Exit code 1 if a
     storing      owners, files, chains of cuts
     restoring    what the next life finds
     suspecting   the careful mode
+    surrounding  what stands around handlers
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from tests.mutants import committing, restoring, running, storing, suspecting
+from tests.mutants import committing, restoring, running, storing, surrounding, suspecting
 from tests.mutants.mutant import ROOT, Mutant, run_mutant
 
 __all__ = ["MUTANTS", "ROOT", "Mutant", "main", "run_mutant"]
@@ -31,6 +32,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *storing.MUTANTS,
     *restoring.MUTANTS,
     *suspecting.MUTANTS,
+    *surrounding.MUTANTS,
 )
 
 

@@ -47,8 +47,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "lease_waits_again",
         "durability/cut.py",
-        "            places[reader.lease] = (LEASED, None)",
-        "            pass",
+        "            return LEASED, None",
+        "            return _WAITING",
         (f"{KEPT}::test_what_was_leased_is_leased_first_before_what_is_more_urgent",),
     ),
     Mutant(
@@ -104,8 +104,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "retry_does_not_wait",
         "durability/cut.py",
-        '            places[each] = (SLEEPING, {"due": entry[0] + ahead, "position": retry[1]})',
-        "            places[each] = (USER, None)",
+        '            return SLEEPING, {"due": entry[0] + self._ahead, "position": entry[3][1]}',
+        "            return _WAITING",
         (f"{ITEMS}::test_the_delay_of_a_retry_goes_on_while_nobody_runs",),
     ),
     Mutant(
@@ -208,6 +208,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{ITEMS}::test_what_came_out_in_order_is_written_in_order_by_the_next_life",),
     ),
     Mutant(
+        "pieces_share_an_id",
+        "runtime/commit.py",
+        "[_piece(envelope, each[1], at) for at, each in enumerate(sent, given)]",
+        "[_piece(envelope, each[1], given) for each in sent]",
+        (f"{KEPT}::test_the_pieces_of_pieces_are_told_apart_on_the_disk_too",),
+    ),
+    Mutant(
+        "whole_stays_beside_its_pieces",
+        "runtime/commit.py",
+        "        cell.mailbox.journal.drop(envelope)",
+        "        pass",
+        (f"{KEPT}::test_the_pieces_of_pieces_are_told_apart_on_the_disk_too",),
+    ),
+    Mutant(
         "pieces_forgotten",
         "flows/families.py",
         "                item.out, item.dead = fact",
@@ -246,8 +260,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stash_comes_late",
         "durability/cut.py",
-        "        places[each] = (STASHED, None)",
-        "        places[each] = (DUE, None)",
+        "            return STASHED, None",
+        "            return DUE, None",
         (f"{KEPT}::test_what_was_stashed_comes_first_in_its_order_before_what_is_more_urgent",),
     ),
     Mutant(

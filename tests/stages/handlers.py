@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actorflow import stage
+from actorflow import Failed, stage
+from tests.flows.flowing import Boom
 
 
 @stage(runs_in="process")
@@ -138,3 +139,30 @@ def impostor(value: int) -> int:
 
 
 impostor.__qualname__ = "_plain"
+
+
+def own_process(value: int) -> int:
+    return os.getpid()
+
+
+def with_turn(value: int, ctx: Any) -> int:
+    return value
+
+
+@stage(runs_in="process")
+def broken_pages(value: int) -> Iterator[Any]:
+    for page in range(value):
+        yield Failed(Boom(f"page {page}")) if page % 2 else page
+
+
+def scaled_by_two(value: int) -> int:
+    return value * 2
+
+
+#: What `noted` was called with.
+NOTED: list[Any] = []
+
+
+async def noted(value: Any) -> Any:
+    NOTED.append(value)
+    return value

@@ -370,7 +370,7 @@ async def test_a_handler_that_cancels_its_inner_flow_ends_it_and_goes_on() -> No
         return "gave up"
 
     async with nothing_left():
-        assert await pipeline([outer]).invoke(1) == "gave up"
+        assert await pipeline([outer]).map([1]) == ["gave up"]
 
 
 async def test_values_that_are_no_messages_are_passed_on_all_the_same() -> None:

@@ -1,0 +1,105 @@
+"""Where is each item right now? Read from what holds messages, without any history.
+
+    lanes, retries, keys ──► waiting, retrying
+    leases of workers    ──► running
+    batches, joins       ──► waiting
+
+Every message is in exactly one of these places, so what is found is what is held, and there
+are as many entries as messages; a batch counts for each of its members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from actorflow.core.envelope import Envelope, message_id
+from actorflow.flows.results import ItemState
+from actorflow.observe.history import History, ItemRecord
+from actorflow.runtime.telling import owners
+from actorflow.stages.build import StageCell
+
+__all__ = ["STATUSES", "item_state", "item_states"]
+
+#: What an item may be doing, and how it may have ended.
+STATUSES = ("waiting", "running", "retrying", "done", "skipped", "failed")
+
+
+def item_states(
+    stages: Mapping[str, StageCell],
+    gathers: Mapping[str, Any],
+    ids: Mapping[int, Any],
+    observers: Iterable[Any],
+) -> Iterator[ItemState]:
+    """What is inside, stage by stage, and then what has ended, if a `History` observes.
+
+    Args:
+        stages: By name.
+        gathers: What holds messages besides their mailboxes, by ``stage//what``.
+        ids: Ids that callers gave, by number.
+        observers: Of the run.
+    """
+    joined: dict[int, tuple[str, Envelope]] = {}
+    for name, stage in stages.items():
+        for envelope, worker in _messages(name, stage, gathers):
+            status = "running" if worker else "retrying" if envelope.attempt else "waiting"
+            yield from _states(envelope, status, name, worker, ids)
+            _note_joined(envelope, joined)
+    for name, envelope in joined.values():
+        yield from _states(envelope, "waiting", name, "", ids)
+    for observer in observers:
+        if isinstance(observer, History):
+            yield from map(item_state, observer.ended())
+
+
+def _messages(
+    name: str, stage: StageCell, gathers: Mapping[str, Any]
+) -> Iterator[tuple[Envelope, str]]:
+    """Messages of one stage, each with the worker that has leased it."""
+    for cell in stage.cells:
+        if cell.lease is not None:
+            yield cell.lease, cell.path
+    for envelope in stage.mailbox.messages():
+        yield envelope, ""
+    for key, gather in gathers.items():
+        if key.partition("//")[0] == name:
+            for members in getattr(gather, "waiting", {}).values():
+                yield from ((envelope, "") for envelope in members)
+
+
+def _note_joined(envelope: Envelope, joined: dict[int, tuple[str, Envelope]]) -> None:
+    """Branches that wait for the one that *envelope* is in, however deep."""
+    item = envelope.item
+    while (group := getattr(item, "group", None)) is not None:
+        stage = group.join.mailbox.path.rpartition("/")[2]
+        for branch in group.branches:
+            joined.update((id(each), (stage, each)) for each in branch.arrived)
+        item = group.origin.item
+
+
+def _states(
+    envelope: Envelope, status: str, stage: str, worker: str, ids: Mapping[int, Any]
+) -> Iterator[ItemState]:
+    name = message_id(envelope)
+    for number in owners(envelope):
+        yield ItemState(
+            id=ids.get(number, number),
+            message_id=name,
+            status=status,
+            stage=stage,
+            attempt=envelope.attempt,
+            worker=worker,
+            fed=envelope.born,
+        )
+
+
+def item_state(record: ItemRecord) -> ItemState:
+    """What a history knows of an item, as a run tells it."""
+    return ItemState(
+        id=record.id,
+        message_id=str(record.number),
+        status=record.status,
+        stage=record.stage,
+        attempt=record.attempt,
+        fed=record.fed or 0.0,
+    )

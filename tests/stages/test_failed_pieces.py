@@ -1,0 +1,145 @@
+"""`yield Failed(error)`: one piece is a dead letter, and the generator goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from actorflow import ConfigurationError, Failed, Fixed, Retry, StageError, stage
+from actorflow.durability.memory import MemoryDisk
+from tests.flows.flowing import Boom, counted, increment, pipeline
+from tests.flows.lives import Mortal, TapeSink, fed_and_killed, finished
+from tests.stages import handlers
+
+
+async def pages(value: int) -> AsyncIterator[int | Failed]:
+    for page in range(value):
+        yield Failed(Boom(f"page {page}")) if page % 2 else page
+
+
+def pages_in_thread(value: int) -> Iterator[int | Failed]:
+    for page in range(value):
+        yield Failed(Boom(f"page {page}")) if page % 2 else page
+
+
+DECLARED = [
+    stage(pages),
+    stage(pages, atomic=True),
+    stage(pages_in_thread),
+    stage(pages_in_thread, runs_in="loop"),
+    stage(pages_in_thread, atomic=True),
+    handlers.broken_pages,
+]
+
+
+@pytest.mark.parametrize("declared", DECLARED)
+async def test_a_failed_piece_is_a_dead_letter_and_the_others_go_on(declared: Any) -> None:
+    async with pipeline([declared, increment]).open() as run:
+        results = run.results()
+        await run.feed([5])
+        report = await run.finish()
+        out = [result.value async for result in results if result.ok]
+
+    assert out == [1, 3, 5]
+    assert report.counts == counted(fed=1, dead=1)
+    assert [(each.body, each.reason, str(each.error)) for each in report.dead] == [
+        (5, "failed", "page 1"),
+        (5, "failed", "page 3"),
+    ]
+    assert {each.stage_or_actor for each in report.dead} == {declared.name}
+    assert len({each.id for each in report.dead}) == 2
+    assert report.stages[declared.name].failed == 2
+
+
+@pytest.mark.parametrize("declared", DECLARED[:2])
+async def test_an_item_with_a_failed_piece_fails_with_its_error(declared: Any) -> None:
+    with pytest.raises(StageError, match="page 1") as caught:
+        await pipeline([declared]).invoke_all(5)
+
+    assert type(caught.value.__cause__) is Boom
+
+
+async def test_the_letter_has_the_value_as_it_came_in() -> None:
+    async def eats(value: list[int]) -> AsyncIterator[Failed]:
+        value.clear()
+        yield Failed(Boom())
+
+    report = await pipeline([stage(eats, policies=[Retry(2)])]).run([[1, 2]])
+
+    assert [each.body for each in report.dead] == [[1, 2]]
+
+
+async def test_a_generator_that_gives_nothing_but_failed_pieces_is_dead_and_not_skipped() -> None:
+    async def only(value: int) -> AsyncIterator[Failed]:
+        yield Failed(Boom())
+
+    report = await pipeline([only]).run([1])
+
+    assert report.counts == counted(fed=1, dead=1)
+
+
+async def test_on_failure_hears_of_each_failed_piece() -> None:
+    heard: list[str] = []
+    declared = stage(pages, on_failure=lambda letter: heard.append(str(letter.error)))
+
+    await pipeline([declared]).run([5])
+
+    assert heard == ["page 1", "page 3"]
+
+
+async def test_halt_ends_the_run_at_the_first_failed_piece() -> None:
+    with pytest.raises(StageError, match="page 1"):
+        await pipeline([stage(pages, on_failure="halt")]).run([5])
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_a_retry_gives_no_failed_piece_twice(atomic: bool) -> None:
+    tried: list[int] = []
+
+    async def breaks(value: int) -> AsyncIterator[int | Failed]:
+        yield 1
+        yield Failed(Boom("piece"))
+        tried.append(value)
+        if len(tried) < 3:
+            raise Boom("whole")
+        yield 2
+
+    retry = Retry(3, backoff=Fixed(0))
+    flow = pipeline([stage(breaks, policies=[retry], atomic=atomic)])
+    async with flow.open() as run:
+        results = run.results()
+        await run.feed([0])
+        report = await run.finish()
+        out = [result.value async for result in results if result.ok]
+
+    assert out == [1, 2]
+    assert [str(each.error) for each in report.dead] == ["piece"]
+
+
+async def test_a_restart_gives_no_failed_piece_twice() -> None:
+    blocked = [True]
+
+    async def some(value: int) -> AsyncIterator[int | Failed]:
+        yield 1
+        yield Failed(Boom("piece"))
+        if blocked:
+            await trio.sleep_forever()
+        yield 2
+
+    flow = pipeline([some], name="f")
+    disk, tape = MemoryDisk(), list[int]()
+    await fed_and_killed(flow, Mortal(disk), [0], sink=TapeSink(tape))
+    blocked.clear()
+    report = await finished(flow, Mortal(disk), sink=TapeSink(tape))
+
+    assert report.counts == counted(fed=1, dead=1)
+    assert [(each.id, each.body, each.reason) for each in report.dead] == [("0.1", 0, "failed")]
+    assert tape == [1, 2]
+
+
+def test_failed_takes_an_exception() -> None:
+    with pytest.raises(ConfigurationError, match=r"^Failed.error must be an exception, got 'no'$"):
+        Failed("no")  # type: ignore[arg-type]
