@@ -148,18 +148,16 @@ class KeepingLedger(Ledger):
         """*more* pieces of the item are about to exist."""
         super().fork(envelope, more)
         if type(envelope.item) is Item:
-            self._mark(envelope.root, envelope.item)
+            self._mark(envelope.item, envelope.root)
 
     def _piece_gone(self, item: Item, envelope: Envelope) -> None:
-        if type(item) is Item:
-            if item.pieces > 1:
-                self._mark(envelope.root, item)
-            else:
-                self.journal.mark(f"item/{envelope.root}", None)
-        elif type(item) is Bundle:
-            gone = item.pieces == 1
-            self.journal.mark(item.key(), None if gone else lambda: [item.out, item.dead])
+        self._mark(item, envelope.root, gone=item.pieces == 1)
         super()._piece_gone(item, envelope)
+
+    def _die(self, envelope: Envelope, letter: DeadLetter) -> None:
+        super()._die(envelope, letter)
+        if envelope.item is not None:
+            self._mark(envelope.item, envelope.root)
 
     def _count(self, envelopes: list[Envelope], *, out: bool, dead: bool) -> None:
         """The whole items of *envelopes* have ended; each has a row, where results are stored."""
@@ -179,8 +177,13 @@ class KeepingLedger(Ledger):
         self.journal.mark(f"group/{message_id(group.origin)}", None)
         super().group_gone(group)
 
-    def _mark(self, root: int, item: Item) -> None:
-        self.journal.mark(f"item/{root}", lambda: [item.out, item.dead])
+    def _mark(self, item: Item, root: int, *, gone: bool = False) -> None:
+        """What became of *item* so far, or that nothing of it is left, is to be in the next cut."""
+        key = f"item/{root}" if type(item) is Item else ""
+        if type(item) is Bundle:
+            key = item.key()
+        if key:
+            self.journal.mark(key, None if gone else lambda: [item.out, item.dead])
 
     def name(self, number: int, name: Any) -> None:
         """Give item *number* an id of the caller's; it must be one that can be written."""

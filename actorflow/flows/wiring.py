@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actorflow.core.envelope import Envelope
+from actorflow.graph.joining import is_wiring
 from actorflow.graph.plan import Edge, Join, Plan
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
@@ -185,9 +186,16 @@ class Wiring:
         edges.sort(key=_slot)
         targets = [self.entrance(edge.end) for edge in edges]
         shares = [self._shares(edge.end) for edge in edges]
-        contextual = any(self._stages[edge.end].stage.contextual for edge in edges)
+        contextual = any(self._contextual(edge.end) for edge in edges)
         fork = Fork(self._joiners[join], targets, shares=shares, contextual=contextual)
         return Way(fork, None)
+
+    def _contextual(self, name: str) -> bool:
+        """Whether the stage *name* works on a Context, or those that it only passes values to."""
+        stage = self._stages[name].stage
+        if is_wiring(stage):
+            return any(map(self._contextual, self._plan.successors(name)))
+        return stage.contextual
 
     def _behind(self, name: str) -> Any:
         """The entrance of the stage *name* for what comes from inside the flow."""

@@ -112,22 +112,41 @@ def changed(leaf: Leaf, name: str, sees: Mapping[str, Any]) -> dict[str, Any] | 
 
 
 class Interpreter:
-    """Does what the flow does. A state is what the item has, and what was written since a fork."""
+    """Does what the flow does to what an item has.
+
+    Args:
+        folds: Whether stages that say what they read and write run side by side: then one that
+            fails decides, and not one before it that skips.
+    """
+
+    def __init__(self, folds: bool) -> None:
+        self.folds = folds
 
     def row(self, listed: list[Any], place: str, has: dict[str, Any]) -> dict[str, Any]:
+        skipped: Ends | None = None
         for number, node in enumerate(listed):
-            has = self.node(node, f"{place}{number}", has)
+            beside = self.folds and isinstance(node, Leaf) and node.says
+            if skipped is not None and not beside:
+                raise skipped
+            try:
+                has = self.node(node, f"{place}{number}", has)
+            except Ends as end:
+                if end.dead or not beside:
+                    raise
+                skipped = end
+        if skipped is not None:
+            raise skipped
         return has
 
     def node(self, node: Any, name: str, has: dict[str, Any]) -> dict[str, Any]:
         if isinstance(node, Leaf):
             sees = {key: has[key] for key in has if not node.says or key in ("item", name)}
-            written = changed(node, name, sees)
-            if written is None:
+            fresh = changed(node, name, sees)
+            if fresh is None:
                 raise Ends(dead=False)
             if node.kind == "removes" and not node.says:
                 has = {key: value for key, value in has.items() if key != "extra"}
-            return {**has, **written}
+            return {**has, **fresh}
         if isinstance(node, Choice):
             chosen = draw(name, has["item"], len(node.bodies))
             return self.row(node.bodies[chosen], f"{name}.{chosen}.", {**has, name: chosen})
@@ -254,7 +273,7 @@ def test_a_flow_of_contexts_gives_what_a_plain_interpreter_gives_over_any_kills(
     counts = {"fed": items, "done": 0, "skipped": 0, "dead": 0, "held": 0}
     for item in range(items):
         try:
-            out = Interpreter().row(rows, "s", {"item": item, "extra": [item]})
+            out = Interpreter(folds).row(rows, "s", {"item": item, "extra": [item]})
             counts["done"] += 1
             expected[shown(out)] += 1
         except Ends as end:
