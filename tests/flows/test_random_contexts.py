@@ -19,11 +19,9 @@ from hypothesis import strategies as st
 
 from actorflow import (
     Context,
-    Fixed,
     MergeConflictError,
     Parallel,
     Pipeline,
-    Retry,
     Route,
     Send,
     Turn,
@@ -33,7 +31,7 @@ from actorflow.durability import cut
 from actorflow.durability.memory import MemoryDisk
 from tests.flows.flowing import Boom
 from tests.flows.lives import SECONDS, Life, Mortal, TapeSink, live
-from tests.flows.test_random_graphs import draw, ends
+from tests.flows.test_random_graphs import PATIENT, RETRY, draw, ends
 
 KINDS = ["one", "one", "chunks", "skip", "fail", "flaky", "shared", "removes"]
 
@@ -237,7 +235,7 @@ class World:
             capacity=leaf.capacity,
             reads=["item"] if leaf.says else None,
             writes=[name] if leaf.says else None,
-            policies=[] if leaf.kind == "fail" else [Retry(60, backoff=Fixed(0.0))],
+            policies=[PATIENT if leaf.kind == "fail" else RETRY],
         )
 
 

@@ -35,6 +35,11 @@ from actorflow.durability.memory import MemoryDisk
 from tests.flows.flowing import Boom
 from tests.flows.lives import SECONDS, Life, Mortal, TapeSink, live
 
+RETRY = Retry(60, backoff=Fixed(0.0))
+
+#: Tries nothing again, and takes no message for poison that was there when a process died.
+PATIENT = Retry(60, never_on=(Boom,))
+
 KINDS = ["one", "one", "many", "skip", "fail", "flaky", "note", "tell"]
 
 #: A term and its metadata.
@@ -330,7 +335,7 @@ class World:
             workers=leaf.workers,
             capacity=leaf.capacity,
             batch=Batch(leaf.batch) if leaf.batch else None,
-            policies=[] if leaf.kind == "fail" else [Retry(60, backoff=Fixed(0.0))],
+            policies=[PATIENT if leaf.kind == "fail" else RETRY],
         )
 
 

@@ -76,8 +76,8 @@ def test_nothing_is_shown_unless_asked_for(progress: object) -> None:
     assert make_display(progress, stream=Terminal()) is None
 
 
-@pytest.mark.parametrize("progress", [True, "bar", "compact", "detailed", "full"])
-def test_nothing_is_shown_where_nobody_looks(progress: object) -> None:
+@pytest.mark.parametrize("progress", [True, "bar", "detailed", "full"])
+def test_nothing_is_drawn_where_nobody_looks(progress: object) -> None:
     closed = Terminal()
     closed.close()
 
@@ -149,7 +149,7 @@ def test_what_cannot_show_progress_is_refused(progress: object) -> None:
 
 
 def test_compact_writes_a_line_a_second_of_the_run() -> None:
-    terminal = Terminal()
+    terminal = io.StringIO()
     shown = display("compact", terminal)
 
     shown.on_start(stats(0, 0.0, 4_000))
@@ -167,7 +167,7 @@ def test_compact_writes_a_line_a_second_of_the_run() -> None:
 
 
 def test_without_a_total_neither_share_nor_rest_is_told() -> None:
-    terminal = Terminal()
+    terminal = io.StringIO()
     shown = display("compact", terminal)
 
     shown.on_start(stats(0, 0.0))
@@ -177,7 +177,7 @@ def test_without_a_total_neither_share_nor_rest_is_told() -> None:
 
 
 def test_skipped_and_dead_items_have_ended_too() -> None:
-    terminal = Terminal()
+    terminal = io.StringIO()
     shown = display("compact", terminal)
 
     shown.on_start(stats(0, 0.0, 8))
@@ -188,7 +188,7 @@ def test_skipped_and_dead_items_have_ended_too() -> None:
 
 
 def test_the_speed_is_that_of_the_last_ten_seconds() -> None:
-    terminal = Terminal()
+    terminal = io.StringIO()
     shown = display("compact", terminal)
 
     shown.on_start(stats(0, 0.0, 1_000))
@@ -203,7 +203,7 @@ def test_the_speed_is_that_of_the_last_ten_seconds() -> None:
 
 
 def test_what_a_resumed_run_had_done_before_is_no_speed() -> None:
-    terminal = Terminal()
+    terminal = io.StringIO()
     shown = display("compact", terminal)
 
     shown.on_start(stats(50_000, 0.0))
@@ -250,10 +250,10 @@ def test_detailed_adds_a_table_of_the_stages() -> None:
     shown.on_finish(stats(0, 0.0, stages=stages, errors=["hidden"]))
 
     assert [" ".join(line.strip("─ ").split()) for line in text(terminal)[-4:]] == [
-        "stage received emitted failed skipped retried pending running workers",
+        "stage received emitted failed skipped retried pending busy p50 p99",
         "",
-        "[b]fetch 1,234 1,200 3 4 5 6 7 8",
-        "parse 0 0 0 0 0 0 0 1",
+        "[b]fetch 1,234 1,200 3 4 5 6 7/8 - -",
+        "parse 0 0 0 0 0 0 0/1 - -",
     ]
     assert "hidden" not in terminal.getvalue()
 
@@ -273,9 +273,11 @@ def test_at_eighty_columns_every_heading_and_number_is_whole(
     assert max(map(len, text(terminal)[-3:])) <= 80
     assert headings.split() == [
         *("stage", "received", "emitted", "failed", "skipped"),
-        *("retried", "pending", "running", "workers"),
+        *("retried", "pending", "busy", "p50", "p99"),
     ]
-    assert numbers.split()[1:] == ["1,234,567", "1,234,567", "3", "4", "5", "256", "8", "8"]
+    assert numbers.split()[1:] == [
+        *("1,234,567", "1,234,567", "3", "4", "5", "256", "8/8", "-", "-"),
+    ]
     assert numbers.startswith("fetch_and_de")
 
 

@@ -211,9 +211,10 @@ async def test_a_turn_that_has_ended_says_nothing() -> None:
 
     await pipeline([work]).run([0])
 
-    for tell in (lambda: kept[0].status("late"), lambda: kept[0].progress(1, 2)):
-        with pytest.raises(TurnEnded):
-            tell()
+    with pytest.raises(TurnEnded):
+        kept[0].status("late")
+    with pytest.raises(TurnEnded):
+        kept[0].progress(1, 2)
 
 
 async def test_actors_tell_observers() -> None:
