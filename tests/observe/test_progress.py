@@ -58,7 +58,7 @@ def text(terminal: Terminal) -> list[str]:
     ]
 
 
-def display(progress: object, stream: Terminal) -> Display:
+def display(progress: object, stream: io.StringIO) -> Display:
     made = make_display(progress, stream=stream)
     assert made is not None
     return made
