@@ -1,12 +1,13 @@
-"""How long turns take: counted for one worker, spread over a histogram for its stage.
+"""How long turns take: added up for each worker, and spread over a histogram of its stage.
 
-    a turn ends ──► Timings.times, a plain list ──► every 128: count, seconds, longest
-                                                      └──► Histogram of the stage
+    a turn ends ──► Timings of its worker: how many, seconds, longest
+                      └── one in some ──► Histogram of the stage ──► percentiles
 
-A bucket is 2.2 % wide, so a percentile is off by 1.1 % at most, and nothing is kept of
-single turns. To note a turn costs one append; the rest is paid once in 128 turns. Beyond
-the first 1,024 turns of a stage the longest 8 of a batch are counted, and of the others
-every 15th by length, for 15: what is told as p50 is then between p49 and p51.
+A bucket is 2.2 % wide, so what is told of a turn is off by 1.1 % at most. A turn that waits
+is in the histogram as long as there are few: the first 256 of a stage, and all where it has
+up to 1,000 a second. Of more, one in some is, at irregular steps, for all since the one
+before; 1,000 a second, so that what is told as p50 is between p47 and p53 after a second,
+as a rule, and nearer from then on.
 
 Turns that never wait are too short to time each: one in up to 64 of a worker is, the
 first after a look at the clock, and stands for all of them.
@@ -19,10 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from math import log2
 
-__all__ = ["BATCH", "SAMPLED", "Histogram", "Timings", "merged", "percentiles"]
-
-#: Times that are noted before they are folded into the figures.
-BATCH = 128
+__all__ = ["SAMPLED", "Histogram", "Timings", "merged", "percentiles"]
 
 #: Of turns that go to the full commit, one in so many that did not wait is timed.
 SAMPLED = 16
@@ -33,10 +31,12 @@ PER_OCTAVE, BELOW, ABOVE = 32, 20, 13
 SIZE = PER_OCTAVE * (BELOW + ABOVE) + 1
 LEAST, MOST = 2.0**-BELOW, 2.0**ABOVE
 
-#: Turns of a stage up to which each is in the histogram. Beyond it the `LONGEST` of a batch are,
-#: and of the others one stands for `STEP`.
-EXACT = 1_024
-LONGEST, STEP = 8, 15
+#: Samples of a stage up to which nothing is left out, and how many a second there may be then.
+#: One costs as much as a tenth of a turn.
+EXACT, PER_SECOND = 256, 1_000
+
+#: Samples between two looks at how fast they come, and most turns from one to the next.
+SPAN, WIDEST = 256, 256
 
 
 class Histogram:
@@ -45,33 +45,35 @@ class Histogram:
     Attributes:
         counts: Turns in each bucket.
         total: Turns in all.
+        gap: Turns of a worker from one sample to the next, on average.
     """
 
-    __slots__ = ("_start", "counts", "total")
+    __slots__ = ("_left", "_since", "counts", "gap", "total")
 
     def __init__(self) -> None:
         self.counts = [0] * SIZE
         self.total = 0
-        self._start = 0
+        self.gap = 1.0
+        self._left = EXACT
+        self._since = -math.inf
 
-    def add(self, times: Sequence[float]) -> None:
-        """Count *times*, in seconds, the shortest first."""
-        if self.total < EXACT:
-            self._count(times, 1)
-        else:  # A place in the order stands for its neighbours; each comes about in time.
-            self._start = start = (self._start + 1) % STEP
-            self._count(times[start:-LONGEST:STEP], STEP)
-            self._count(times[-LONGEST:], 1)
-        self.total += len(times)
-
-    def _count(self, times: Sequence[float], weight: int) -> None:
-        counts = self.counts
-        if times and times[0] >= LEAST and times[-1] < MOST:  # As almost always.
-            for seconds in times:
-                counts[int((log2(seconds) + BELOW) * PER_OCTAVE) + 1] += weight
+    def add(self, seconds: float, weight: int, now: float) -> None:
+        """Count a turn that took *seconds* and has ended *now*; it stands for *weight* of them."""
+        if LEAST <= seconds < MOST:
+            self.counts[int((log2(seconds) + BELOW) * PER_OCTAVE) + 1] += weight
         else:
-            for seconds in times:
-                counts[bucket(seconds)] += weight
+            self.counts[bucket(seconds)] += weight
+        self.total += weight
+        self._left -= 1
+        if not self._left:
+            self._pace(now)
+
+    def _pace(self, now: float) -> None:
+        """Set the gap by how fast the last samples came."""
+        seconds, self._since, self._left = now - self._since, now, SPAN
+        if seconds < math.inf:
+            rate = SPAN / max(seconds, 1e-9)
+            self.gap = min(max(self.gap * rate / PER_SECOND, 1.0), float(WIDEST))
 
 
 def bucket(seconds: float) -> int:
@@ -87,65 +89,70 @@ def _middle(number: int) -> float:
 
 
 class Timings:
-    """What one worker has done, and how long that took.
+    """What one worker has done, and how long that took. `drive` and `burst` write into it.
 
     Args:
         waiting: The stage's histogram of turns that waited for something,
         quick: and of those that did not.
 
     Attributes:
-        times: Seconds of turns that waited, not yet folded.
-        samples: Seconds of some that did not, not yet folded.
+        seconds: How long those took.
+        longest: The longest turn that was timed.
+        left: Turns up to the one that is the next sample.
         since: When the turn in progress waited first.
         looked: When the time was looked at before a turn that may be a sample.
         settled: Turns that ended well by the full commit, and
         inline: those by the fast branch that did not wait.
         slowly: Turns that waited and did not end well by the fast branch.
         plain: Turns that did not wait and were handed over to the full commit.
+        sampled: Turns that did not wait and were timed.
         failed: Turns that failed, whatever became of the message.
         said: What the turn in progress says of itself: whose it is, text, done, total.
     """
 
     __slots__ = (
-        "_longest",
+        "_chance",
+        "_passed",
         "_quick",
-        "_sampled",
         "_sampled_seconds",
-        "_seconds",
+        "_step",
         "_waited",
         "_waiting",
         "failed",
         "inline",
+        "left",
+        "longest",
         "looked",
         "plain",
         "said",
-        "samples",
+        "sampled",
+        "seconds",
         "settled",
         "since",
         "slowly",
-        "times",
     )
 
     def __init__(self, waiting: Histogram, quick: Histogram) -> None:
         self._waiting = waiting
         self._quick = quick
-        self.times: list[float] = []
-        self.samples: list[float] = []
+        self.sampled = self._waited = 0
+        self.seconds = self.longest = self._sampled_seconds = 0.0
+        self.left = self._step = 1
+        self._chance = self._passed = 0
         self.since = self.looked = -math.inf
         self.settled = self.inline = self.slowly = self.plain = self.failed = 0
         self.said: tuple[object, ...] | None = None
-        self._waited = self._sampled = 0
-        self._seconds = self._sampled_seconds = self._longest = 0.0
 
-    def fold(self) -> None:
-        """Put the turns that waited into the figures."""
-        times = self.times
-        times.sort()
-        self._waited += len(times)
-        self._seconds += sum(times)
-        self._longest = max(self._longest, times[-1])
-        self._waiting.add(times)
-        times.clear()
+    def show(self, seconds: float, now: float) -> None:
+        """The turn that has just ended is a sample: it took *seconds*."""
+        waiting, step = self._waiting, self._step
+        waiting.add(seconds, step, now)
+        self._waited += step
+        self._step = 1
+        if waiting.gap > 1.0:  # From half to one and a half of it, lest it keeps step with items.
+            self._chance = (self._chance * 1_103_515_245 + 12_345) & 0x7FFFFFFF
+            self._step = int(waiting.gap * (0.5 + self._chance / 0x80000000) + 0.5)
+        self.left = self._step
 
     def hand_over(self, place: int, now: Callable[[], float]) -> None:
         """A turn goes from the fast branch to the full commit, or from the handler.
@@ -158,23 +165,23 @@ class Timings:
         if place > 0:
             self.slowly += 1
             return
-        if not place and not self.plain % SAMPLED and self.looked > self.since:
-            self.sample(now() - self.looked)
+        if not place and not self.plain % SAMPLED:
+            self.sample(now())
         self.inline -= place
         self.plain += 1
 
-    def sample(self, seconds: float) -> None:
-        """A turn took so long that did not wait."""
-        samples = self.samples
-        samples.append(seconds)
-        if len(samples) < BATCH:
-            return
-        samples.sort()
-        self._sampled += len(samples)
-        self._sampled_seconds += sum(samples)
-        self._longest = max(self._longest, samples[-1])
-        self._quick.add(samples)
-        samples.clear()
+    def sample(self, now: float) -> None:
+        """A turn that did not wait has ended, the first since the time was looked at; it may be
+        a sample."""
+        self._passed += 1
+        if self._passed < self._quick.gap or self.looked <= self.since:
+            return  # One is not due; or the burst went on from a turn that had waited.
+        seconds, self._passed = now - self.looked, 0
+        self.sampled += 1
+        self._sampled_seconds += seconds
+        if seconds > self.longest:
+            self.longest = seconds
+        self._quick.add(seconds, 1, now)
 
     @property
     def done(self) -> int:
@@ -184,7 +191,7 @@ class Timings:
     @property
     def waited(self) -> int:
         """Turns that waited and have ended."""
-        return self._waited + len(self.times)
+        return self._waited + self._step - self.left
 
     @property
     def quick(self) -> int:
@@ -192,47 +199,28 @@ class Timings:
         return self.inline + self.plain
 
     @property
-    def sampled(self) -> int:
-        """How many of those were timed."""
-        return self._sampled + len(self.samples)
-
-    @property
     def turns(self) -> int:
         """Turns that have ended, well or not."""
         return self.waited + self.quick
 
     @property
-    def longest(self) -> float:
-        """The longest turn that was timed, in seconds."""
-        return max(self._longest, *self.times, *self.samples, 0.0)
-
-    @property
-    def seconds(self) -> float:
-        """All turns together; those that did not wait count as their samples say."""
-        waited, sampled = self._seconds + sum(self.times), self.sampled
-        if not sampled:
-            return waited
-        mean = (self._sampled_seconds + sum(self.samples)) / sampled
-        return waited + mean * max(self.quick, sampled)
+    def busy(self) -> float:
+        """Seconds of all turns; those that did not wait count as their samples say."""
+        if not self.sampled:
+            return self.seconds
+        mean = self._sampled_seconds / self.sampled
+        return self.seconds + mean * max(self.quick, self.sampled)
 
 
 def merged(
     waiting: Histogram, quick: Histogram, workers: Iterable[Timings]
 ) -> tuple[Sequence[float], float]:
     """The buckets of a stage and their sum; each kind of turn has the weight of all its turns."""
-    weights: list[float] = list(waiting.counts)
-    workers = tuple(workers)
-    sampled = sum(each.sampled for each in workers)
-    share = max(sum(each.quick for each in workers) / sampled, 1.0) if sampled else 0.0
-    for number, count in enumerate(quick.counts if sampled else ()):
-        if count:
-            weights[number] += count * share
-    for each in workers:
-        for seconds in each.times:
-            weights[bucket(seconds)] += 1.0
-        for seconds in each.samples:
-            weights[bucket(seconds)] += share
-    return weights, math.fsum(weights)
+    if not quick.total:
+        return waiting.counts, waiting.total
+    share = max(sum(each.quick for each in workers) / quick.total, 1.0)
+    weights = [one + share * other for one, other in zip(waiting.counts, quick.counts, strict=True)]
+    return weights, waiting.total + share * quick.total
 
 
 def percentiles(

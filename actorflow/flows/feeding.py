@@ -255,6 +255,7 @@ class _Feeding:
     def accept(self, count: int) -> None:
         """Let the first *count* entries in hand into the run."""
         ledger, in_hand, accepted = self.ledger, self.in_hand, self.accepted
+        watched = ledger.kernel.watched
         now, inside = ledger.kernel.now(), self.mailbox.accepted - self.mailbox.outside
         for _ in range(count):
             if not in_hand:  # A dead letter has ended the run, and so all was accepted.
@@ -269,7 +270,7 @@ class _Feeding:
                 continue
             envelope = Envelope(entry, number)
             envelope.born = now
-            if ledger.kernel.watched:
+            if watched:
                 tell_accepted(ledger, envelope, self.mailbox.path)
             if type(entry) is Unreadable:  # In hand in an earlier part of the run.
                 ledger.fed += 1

@@ -37,6 +37,7 @@ from actorflow.graph import render
 from actorflow.graph.pipeline import compile_pipeline
 from actorflow.graph.plan import Plan
 from actorflow.graph.rules import failure_hook
+from actorflow.observe.observers import check_observers
 from actorflow.options import known_names
 from actorflow.policies.kinds import check_policies
 from actorflow.stages.around import check_middleware
@@ -88,7 +89,7 @@ class Flow(Generic[In, Out]):
     ) -> None:
         self._name = name
         self.policies = check_policies(f"flow {name!r}", policies)
-        self.observers = tuple(observers)
+        self.observers = check_observers(f"flow {name!r}.observers", observers)
         option = f"flow {name!r}.on_failure"
         self.on_failure: Any = options.optional(failure_hook, option, on_failure)
         self.middleware = check_middleware(f"flow {name!r}.middleware", middleware)
@@ -122,10 +123,11 @@ class Flow(Generic[In, Out]):
         Raises:
             ConfigurationError: An option is unknown or out of range.
         """
-        observers = (*self.observers, *run_options.pop("observers", ()))
+        own = check_observers("run option observers", run_options.pop("observers", ()))
         _known(run_options)
         given = {"on_failure": self.on_failure, **run_options}
-        settings = run_settings(self.name, self.policies, observers=observers, **given)
+        given["observers"] = (*self.observers, *own)
+        settings = run_settings(self.name, self.policies, **given)
         around = attrs.evolve(settings, middleware=self.middleware, hooks=self.hooks)
         return Run(self.plan, around)
 

@@ -46,7 +46,7 @@ def timing_of(stage: StageCell) -> Timing:
     workers = _works(stage)
     turns = sum(each.waited + (each.quick if each.sampled else 0) for each in workers)
     longest = max((each.longest for each in workers), default=0.0)
-    return Timing(turns, sum(each.seconds for each in workers), longest)
+    return Timing(turns, sum(each.busy for each in workers), longest)
 
 
 def _works(stage: StageCell) -> list[Timings]:
@@ -93,7 +93,7 @@ def stage_stats(stage: StageCell, before: Timing) -> StageStats:
     assert stage.target is not None
     return StageStats(
         received=mailbox.accepted,
-        emitted=stage.target.accepted,
+        emitted=stage.emitted,
         failed=mailbox.failed,
         skipped=mailbox.skipped,
         retried=mailbox.retried,
@@ -140,8 +140,8 @@ def _worker_state(cell: Any) -> WorkerState:
         progress=progress,
         done=work.done,
         failed=work.failed,
-        busy=work.seconds,
-        mean=work.seconds / work.turns if work.turns else 0.0,
+        busy=work.busy,
+        mean=work.busy / work.turns if work.turns else 0.0,
         last_active=since if lease is not None else active,
     )
 

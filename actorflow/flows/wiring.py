@@ -54,11 +54,12 @@ class Wiring:
         self.entrances: dict[str, Any] = {}
         self.gathers: dict[str, Gather] = {}
         self.seen: dict[str, Seen] = {}
-        self._joiners = {join.stage: self._joiner(join) for join in plan.joins}
-        self._within = {
-            each.name: tuple(self._joiners[join.stage] for join in plan.within(each.name))
-            for each in (plan.stages if plan.joins else ())
-        }
+        inside = {join.stage: plan.inside(join) for join in plan.joins}
+        self._joiners = {join.stage: self._joiner(join, inside[join.stage]) for join in plan.joins}
+        self._within: dict[str, list[Joiner]] = {each.name: [] for each in plan.stages}
+        for joined in sorted(inside, key=lambda each: -len(inside[each])):  # Outermost first.
+            for name in inside[joined]:
+                self._within[name].append(self._joiners[joined])
         for each in plan.stages:
             if each.batch is not None:
                 mailbox = stages[each.name].mailbox
@@ -116,10 +117,9 @@ class Wiring:
     def _gathers(self, stage: str, what: str, gather: Gather) -> None:
         self.gathers[f"{stage}//{what}"] = gather
 
-    def _joiner(self, join: Join) -> Joiner:
+    def _joiner(self, join: Join, names_inside: Sequence[str]) -> Joiner:
         first = {edge.slot: edge.end for edge in self._plan.edges if edge.join == join.stage}
         names = join.keys or tuple(first[slot] for slot in range(len(join.many)))
-        names_inside = self._plan.inside(join)
         leaks = any(
             edge.start in names_inside and edge.end not in (*names_inside, join.stage)
             for edge in self._plan.edges
@@ -177,7 +177,7 @@ class Wiring:
 
     def _leaves(self, edge: Edge) -> bool:
         """Whether *edge* leads out of the branches of joined `Parallel`s."""
-        around = self._within.get(edge.start, ())
+        around = self._within[edge.start]
         if not around or edge.end == around[-1].stage:
             return False
         return around[-1] not in self._within[edge.end]

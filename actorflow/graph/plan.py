@@ -172,8 +172,12 @@ class Plan:
         """Names of the stages between the fork of *join* and itself. One that does not lead there
         is none of them: nobody waits for what it gives."""
         begun = [edge.end for edge in self.edges if edge.join == join.stage]
-        behind = self._reached(begun, self.successors, join.stage)
-        before = self._reached(self.predecessors(join.stage), self.predecessors, join.stage)
+        behind = _reached(begun, self.successors, join.stage)
+        before = _reached(
+            self.predecessors(join.stage),
+            lambda name: [each for each in self.predecessors(name) if each in behind],
+            join.stage,
+        )
         return tuple(name for name in behind if name in before)
 
     def within(self, name: str) -> tuple[Join, ...]:
@@ -195,18 +199,6 @@ class Plan:
             return None
         return f"from {batched[0].start}" if batched else ""
 
-    def _reached(
-        self, begun: Iterable[str], further: Callable[[str], Iterable[str]], end: str
-    ) -> dict[str, None]:
-        found: dict[str, None] = {}
-        frontier = list(begun)
-        while frontier:
-            name = frontier.pop()
-            if name != end and name not in found:
-                found[name] = None
-                frontier += further(name)
-        return found
-
     def explain(self) -> str:
         """A table of the stages with the options that decide how they run."""
         rows: list[tuple[str, ...]] = []
@@ -221,6 +213,20 @@ class Plan:
             for row in rows
         )
         return "\n".join((f"flow {self.name!r}, version {self.version}", "", *table))
+
+
+def _reached(
+    begun: Iterable[str], further: Callable[[str], Iterable[str]], end: str
+) -> dict[str, None]:
+    """All names that are *begun* or *further*, but not behind *end*."""
+    found: dict[str, None] = {}
+    frontier = list(begun)
+    while frontier:
+        name = frontier.pop()
+        if name != end and name not in found:
+            found[name] = None
+            frontier += further(name)
+    return found
 
 
 def check_names(flow: str, named: Iterable[tuple[str, str]]) -> None:

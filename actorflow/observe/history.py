@@ -13,7 +13,7 @@ its fast branch. For failures alone `run.errors()` is enough, and costs nothing.
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -148,7 +148,7 @@ class History:
     def on_event(self, event: ItemEvent) -> None:
         """Remember what happened to an item."""
         item = self._item(event)
-        item.note(event, _entry(event))
+        item.note(event, self.max_events)
         if type(event) is ItemEnded:
             self._totals[event.status] += 1
             self._inside.pop(item.number, None)
@@ -166,7 +166,7 @@ class History:
             if len(self) >= self.max_items:
                 self._forget(next(iter((self._ended or self._inside).values())))
                 self.forgotten += 1
-            item = self._inside[number] = _Item(event.item, number, self.max_events)
+            item = self._inside[number] = _Item(event.item, number)
             if event.item is not number:
                 self._remember_name(event.item, number)
         return item
@@ -249,10 +249,11 @@ class History:
 
 
 class _Item:
-    """One item as it is remembered."""
+    """One item as it is remembered; lean, as there are many."""
 
     __slots__ = (
         "_entries",
+        "_name",
         "_retrying",
         "_running",
         "_told",
@@ -268,7 +269,7 @@ class _Item:
         "worker",
     )
 
-    def __init__(self, name: Any, number: int, max_events: int) -> None:
+    def __init__(self, name: Any, number: int) -> None:
         self.id = name
         self.number = number
         self.fed: float | None = None
@@ -276,35 +277,42 @@ class _Item:
         self.outcome = self.stage = self.worker = self.error = ""
         self.attempt = self._told = 0
         self.touched = 0.0
-        self._entries: deque[Entry] = deque(maxlen=max_events)
-        self._running: set[str] = set()  # Pieces that a worker has,
-        self._retrying: set[str] = set()  # and that wait for another attempt.
+        self._name = str(number)
+        self._entries: list[Entry] = []
+        self._running: set[str] | None = set()  # Pieces that a worker has,
+        self._retrying: set[str] | None = None  # and that wait for another attempt.
 
-    def note(self, event: ItemEvent, entry: Entry) -> None:
-        """Something happened, in two forms."""
+    def note(self, event: ItemEvent, most: int) -> None:
+        """Something happened; the last *most* entries are kept."""
+        entry = _entry(event, self._name)
         self._told += 1
         self._entries.append(entry)
+        if len(self._entries) > most:
+            del self._entries[0]
         self.touched = entry.at
         self.stage = entry.stage or self.stage
         self.worker = entry.worker or self.worker
         self.attempt = entry.attempt or self.attempt
         self.error = entry.error or self.error
+        self._place(event, entry)
+
+    def _place(self, event: ItemEvent, entry: Entry) -> None:
+        """Keep in mind which pieces run and which are tried again."""
         piece = entry.message_id
-        self._running.discard(piece)
+        if self._running is not None:
+            self._running.discard(piece)
+        if self._retrying is not None and not isinstance(event, ItemRetried):
+            self._retrying.discard(piece)
         match event:
             case ItemAccepted():
                 self.fed = entry.at
-            case ItemStarted():
+            case ItemStarted() if self._running is not None:
                 self._running.add(piece)
-                self._retrying.discard(piece)
             case ItemRetried():
-                self._retrying.add(piece)
-            case ItemFailed():
-                self._retrying.discard(piece)
+                self._retrying = {*(self._retrying or ()), piece}
             case ItemEnded():
                 self.outcome, self.ended = event.status, entry.at
-                self._running.clear()
-                self._retrying.clear()
+                self._running = self._retrying = None
 
     def status(self) -> str:
         """What it is doing, or how it ended."""
@@ -329,12 +337,13 @@ class _Item:
         )
 
 
-def _entry(event: ItemEvent) -> Entry:
+def _entry(event: ItemEvent, name: str) -> Entry:
+    """*event* as text and numbers; *name* is the id of the whole item, of which one is enough."""
     error, words = getattr(event, "error", None), getattr(event, "reason", "")
     return Entry(
         what=_WORDS[type(event)],
         at=event.at,
-        message_id=event.message_id,
+        message_id=name if event.message_id == name else event.message_id,
         stage=getattr(event, "stage", ""),
         worker=getattr(event, "worker", ""),
         attempt=event.attempts if isinstance(event, ItemFailed) else getattr(event, "attempt", 0),

@@ -92,7 +92,7 @@ def burst(cell: Cell, envelope: Any, value: Any) -> tuple[int, Any, Any]:
                     target.journal.touch(envelope, target)
                 if target.idle:
                     target.wake()
-            else:
+            elif not (target.forked and target.pass_on(cell, envelope, value)):
                 return RETURNED, value, left - FIRST
         left -= 1
         if looks[left] and looks[left](cell):
@@ -138,8 +138,7 @@ def _slice_over(cell: Cell) -> bool:
 def _time_first(cell: Cell) -> bool:
     """The first turn of a burst is over."""
     work: Any = cell.work
-    if work.looked > work.since:  # Else the burst went on from a turn that had waited.
-        work.sample(cell.now() - work.looked)
+    work.sample(cell.now())
     return False
 
 

@@ -29,7 +29,6 @@ from typing import Any
 import outcome
 import trio
 
-from actorflow.core.timings import BATCH
 from actorflow.errors import DeadlineExceeded, StrayCancelled, TurnTimeout
 from actorflow.runtime.burst import SLICE_SECONDS
 from actorflow.runtime.cell import Cell
@@ -90,10 +89,13 @@ def drive(
         now = cell.now()
         cell.slice_ends = now + SLICE_SECONDS
         if work is not None:
-            times = work.times
-            times.append(now - began)
-            if len(times) >= BATCH:
-                work.fold()
+            took = now - began
+            work.seconds += took
+            if took > work.longest:
+                work.longest = took
+            work.left = left = work.left - 1
+            if not left:
+                work.show(took, now)
 
 
 def _is_cancelled(value: Any) -> bool:

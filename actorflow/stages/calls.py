@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 import trio
 
-from actorflow.core.envelope import UNWANTED, WITHDRAWN
 from actorflow.core.letters import Failed
 from actorflow.errors import MailboxFull
 from actorflow.graph.handler import Handler
@@ -278,7 +277,7 @@ async def _wait_for_room(cell: Cell, rooms: list[Mailbox]) -> None:
     await make_room(cell, rooms)
     assert cell.lease is not None
     deadline = cell.lease.deadline
-    if deadline in (UNWANTED, WITHDRAWN):  # Meanwhile: it ends here, as by a timeout.
+    if deadline is not None and cell.kernel.now() >= deadline:  # It ends here, as by a timeout.
         for each in rooms:
             each.room_made()
         cell.ends_at = cell.kernel.now()

@@ -203,14 +203,22 @@ class Fork:
         """Whose room a message needs that is put here."""
         return tuple(room for target in self._targets for room in target.rooms())
 
+    def prepared(self, value: Any) -> Any:
+        """What is split of *value*.
+
+        Raises:
+            TypeError: It is a mapping that can be no Context, and the branches work on one.
+        """
+        if self._contextual and isinstance(value, Mapping) and type(value) is not Context:
+            return Context(value)
+        return value
+
     def put(self, envelope: Envelope) -> None:
         """Split *envelope*, which is put together again where the branches meet."""
         joiner = self._joiner
         joiner.ledger.fork(envelope, 0)  # From now on its item has an account of its own.
         joiner._let_go([envelope])
         group = Group(envelope, joiner, len(self._targets))
-        if self._contextual and isinstance(envelope.body, Mapping):
-            envelope.body = Context(envelope.body) if type(envelope.body) is dict else envelope.body
         body = envelope.body
         own = self._copies(body)
         for slot, target in enumerate(self._targets):

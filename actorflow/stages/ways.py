@@ -115,8 +115,9 @@ class Way:
         self.max_depth = None if edge is None else edge.max_depth
         self.shares = shares
         self.seen = seen
+        self._prepared: Callable[[Any], Any] | None = getattr(target, "prepared", None)
         self._once = edge is not None and edge.dedupe is not None
-        self._leaves = leaves
+        self.leaves = leaves
         self.direct: bool = target.direct
         self.rooms: Sequence[Mailbox] = () if self.feedback else target.rooms()
 
@@ -137,6 +138,8 @@ class Way:
                 return None
         if self.map is not None:
             value = self.map(value)
+        if self._prepared is not None:
+            value = self._prepared(value)
         return self, value, None if self.seen is None else self.seen.digest(value)
 
     def admits(self, digest: bytes | None) -> bool:
@@ -151,7 +154,7 @@ class Way:
             headers = envelope.headers or {}
             envelope.headers = {**headers, DEPTH: headers.get(DEPTH, 0) + 1}
         branch = envelope.item
-        if self._leaves and type(branch) is Branch:
+        if self.leaves and type(branch) is Branch:
             branch.let_go(envelope)
             self.target.put(envelope)
             branch.group.join.looked(branch)
@@ -214,7 +217,7 @@ class Junction:
                 routed, value = self._routed(envelope, value)
                 ways = [*ways, *routed]
             taken = [one for way in ways if (one := way.choose(headers, value)) is not None]
-            sent += taken if len(taken) < 2 else self._unshared(taken)
+            sent += taken if len(taken) < 2 else self._unshared(taken, value)
         return sent
 
     def leads_to(self, name: str) -> bool:
@@ -225,21 +228,27 @@ class Junction:
         """Commit the simplest turns, as `burst` does for a single mailbox; `False` if this is none
         of them, and nothing has happened."""
         boxes = self._plain
-        if not boxes or type(value) not in FROZEN or envelope.priority != DEFAULT_PRIORITY:
+        if not boxes or envelope.priority != DEFAULT_PRIORITY:
             return False
+        frozen = type(value) in FROZEN
         for box in boxes:
             if not box.swift or len(box.queue) + box.reserved >= box.limit or box.writers:
                 return False
+            if not frozen and (box.packs or len(boxes) > 1):
+                return False
         self.accepted += 1
         mailbox = cell.mailbox
-        cell.lease = None
+        cell.lease = envelope.packed = None
         mailbox.acked += 1
-        mailbox.ledger.fork(envelope, len(boxes) - 1)  # type: ignore[attr-defined]
-        if mailbox.journal is not None:
-            mailbox.journal.drop(envelope)
-        for index, box in enumerate(boxes):
-            piece = child(envelope, value, index)
+        pieces = [envelope]
+        if len(boxes) > 1:
+            mailbox.ledger.fork(envelope, len(boxes) - 1)  # type: ignore[attr-defined]
+            if mailbox.journal is not None:
+                mailbox.journal.drop(envelope)
+            pieces = [child(envelope, value, index) for index in range(len(boxes))]
+        for piece, box in zip(pieces, boxes, strict=True):
             piece.item, piece.born = envelope.item, envelope.born
+            piece.body, piece.attempt = value, 0
             box.accepted += 1
             box.queue.append(piece)
             if box.journal is not None:
@@ -268,21 +277,21 @@ class Junction:
             return ways, decode(envelope.packed, max_bytes=None)
         return ways, envelope.body
 
-    def _unshared(self, sent: list[Sent]) -> list[Sent]:
-        """*sent* so that nobody has what somebody else may change. The value itself goes to those
+    def _unshared(self, sent: list[Sent], value: Any) -> list[Sent]:
+        """*sent* so that nobody has what somebody else may change. *value* itself goes to those
         that change nothing, or else to one way; what `map` made of it may be a part of it."""
         if all(way.shares for way, *_ in sent):
             return sent
-        plain = [each for each in sent if each[0].map is None]
-        copy = copier(plain[0][1], self._kernel, self.path) if len(plain) > 1 else None
-        taken = any(way.shares for way, *_ in plain)
+        takers = [way for way, given, _ in sent if given is value]
+        copy = copier(value, self._kernel, self.path) if len(takers) > 1 else None
+        taken = any(way.shares for way in takers)
         found: list[Sent] = []
-        for way, value, digest in sent:
-            if way.map is not None:
-                value = copier(value, self._kernel, self.path)()
+        for way, given, digest in sent:
+            if given is not value:
+                given = copier(given, self._kernel, self.path)()
             elif copy is not None and not way.shares:
-                value, taken = copy() if taken else value, True
-            found.append((way, value, digest))
+                given, taken = copy() if taken else value, True
+            found.append((way, given, digest))
         return found
 
 
@@ -291,5 +300,6 @@ def _yes() -> bool:
 
 
 def _is_plain(way: Way) -> bool:
-    """Whether every value goes this way as it is, into a mailbox of a stage."""
-    return way.edge is not None and way.edge.plain and isinstance(way.target, Mailbox)
+    """Whether every value goes this way as it is, into a mailbox of a stage, and that is all."""
+    plain = way.edge is not None and way.edge.plain and isinstance(way.target, Mailbox)
+    return plain and way.seen is None and not way.leaves

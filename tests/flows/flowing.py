@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from actorflow import ItemResult, Pipeline, Run
+from actorflow.flows.flow import Flow
 
 __all__ = [
     "Boom",
@@ -79,7 +80,7 @@ def counts_add_up(run: Run[Any, Any]) -> bool:
 
 
 async def outcomes(
-    flow: Pipeline[Any, Any], items: Iterable[Any], **run_options: Any
+    flow: Flow[Any, Any], items: Iterable[Any], **run_options: Any
 ) -> list[ItemResult[Any]]:
     """All results of *items*, in the order in which they come."""
     async with flow.stream(items, **run_options) as results:

@@ -16,11 +16,12 @@ import attrs
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from actorflow import Pipeline, Report, Run
+from actorflow import Report, Run
 from actorflow.durability.memory import MemoryDisk, MemoryStore
 from actorflow.durability.records import address
 from actorflow.durability.store import Change, DeadQuery, DeadRow, ResultRow
 from actorflow.errors import NotRunningError, StoreError
+from actorflow.flows.flow import Flow
 from actorflow.testing import new_session
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.snapshot import Cut, fold, read_cut, read_record, rewrite
@@ -200,7 +201,7 @@ class Life:
 
 
 async def live(
-    flow: Pipeline[Any, Any], life: Life, feed: Callable[[Any], Any], **options: Any
+    flow: Flow[Any, Any], life: Life, feed: Callable[[Any], Any], **options: Any
 ) -> Report | None:
     """Live *life* of a run, which ``feed(run)`` feeds; the report if it has finished."""
     try:
@@ -295,7 +296,7 @@ def aged(disk: MemoryDisk, run: str, **others: Any) -> None:
 
 
 async def fed_and_killed(
-    flow: Pipeline[Any, Any],
+    flow: Flow[Any, Any],
     store: Any,
     items: list[Any],
     *,
@@ -317,7 +318,7 @@ async def fed_and_killed(
             run.cancel()
 
 
-async def finished(flow: Pipeline[Any, Any], store: Any, **options: Any) -> Any:
+async def finished(flow: Flow[Any, Any], store: Any, **options: Any) -> Any:
     """A life that is fed nothing more and finishes."""
     with trio.fail_after(SECONDS):
         async with flow.open(store=store, run_id="run", **options) as run:

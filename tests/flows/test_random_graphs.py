@@ -32,6 +32,7 @@ from actorflow import (
 )
 from actorflow.durability import cut
 from actorflow.durability.memory import MemoryDisk
+from actorflow.runtime.kernel import Kernel
 from tests.flows.flowing import Boom
 from tests.flows.lives import SECONDS, Life, Mortal, TapeSink, live
 
@@ -96,7 +97,7 @@ leaves = st.builds(
 
 @st.composite
 def meshes(draw: st.DrawFn) -> Mesh:
-    count = draw(st.integers(1, 4))
+    count = draw(st.integers(1, 3))
     pairs = [(start, end) for end in range(count) for start in range(end)]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
     ahead = [(start, end, draw(st.booleans())) for start, end in chosen]
@@ -341,11 +342,12 @@ class World:
 
 @given(
     rows=flows,
-    items=st.integers(1, 10),
+    items=st.integers(1, 8),
     urgent=st.lists(st.integers(99, 101), max_size=3),
     ordered=st.booleans(),
     ends=ends,
     slice_=st.sampled_from([1, cut.SLICE]),
+    fast=st.booleans(),
 )
 @settings(max_examples=150, deadline=None)
 def test_a_flow_gives_what_a_plain_interpreter_gives_over_any_kills(
@@ -355,6 +357,7 @@ def test_a_flow_gives_what_a_plain_interpreter_gives_over_any_kills(
     ordered: bool,
     ends: list[tuple[str, int]],
     slice_: int,
+    fast: bool,
 ) -> None:
     world, disk, tape, reports = World(), MemoryDisk(), list[Any](), list[Any]()
     flow: Pipeline[Any, Any] = Pipeline(world.row(rows, "s"), name="flow")
@@ -368,13 +371,13 @@ def test_a_flow_gives_what_a_plain_interpreter_gives_over_any_kills(
 
     async def one_life(commits: int | None, landed: bool, steps: int | None) -> None:
         world.life = Life(Mortal(disk, commits, landed=landed), steps)
-        with trio.fail_after(SECONDS):
+        with trio.fail_after(6 * SECONDS):
             sink = TapeSink(tape)
             reports.append(
                 await live(flow, world.life, feed, run_id="run", sink=sink, ordered=ordered)
             )
 
-    with patch.object(cut, "SLICE", slice_):
+    with patch.object(cut, "SLICE", slice_), patch.object(Kernel, "fast", fast):
         for kind, count in ends:
             steps, commits = (count + 1, None) if kind == "step" else (None, count)
             trio.run(one_life, commits, kind == "landed", steps)

@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from actorflow.errors import ConfigurationError
-from actorflow.flows.results import ErrorCount
+from actorflow.flows.results import ErrorCount, ItemState, Latency, WorkerState
 from actorflow.observe.progress import Display, make_display
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -35,6 +35,7 @@ class Stage:
     pending: int = 0
     running: int = 0
     workers: int = 1
+    latency: Latency | None = None
 
 
 @attrs.frozen
@@ -44,6 +45,9 @@ class Stats:
     total: int | None = None
     stages: Mapping[str, Stage] = attrs.field(factory=dict)
     errors: Any = ()
+    workers: Any = ()
+    items: Any = ()
+    now: float = 0.0
 
 
 def stats(done: int, elapsed: float, total: int | None = None, **others: Any) -> Stats:
@@ -244,7 +248,8 @@ def test_a_bar_is_drawn_whatever_the_total_is(total: int | None) -> None:
 def test_detailed_adds_a_table_of_the_stages() -> None:
     terminal = Terminal()
     shown = display("detailed", terminal)
-    stages = {"[b]fetch": Stage(1_234, 1_200, 3, 4, 5, 6, 7, 8), "parse": Stage()}
+    latency = Latency(mean=0.1, max=2.0, p50=0.01, p95=1.0, p99=1.5)
+    stages = {"[b]fetch": Stage(1_234, 1_200, 3, 4, 5, 6, 7, 8, latency), "parse": Stage()}
 
     shown.on_start(stats(0, 0.0, stages=stages, errors=["hidden"]))
     shown.on_finish(stats(0, 0.0, stages=stages, errors=["hidden"]))
@@ -252,7 +257,7 @@ def test_detailed_adds_a_table_of_the_stages() -> None:
     assert [" ".join(line.strip("─ ").split()) for line in text(terminal)[-4:]] == [
         "stage received emitted failed skipped retried pending busy p50 p99",
         "",
-        "[b]fetch 1,234 1,200 3 4 5 6 7/8 - -",
+        "[b]fetch 1,234 1,200 3 4 5 6 7/8 10 ms 1.5 s",
         "parse 0 0 0 0 0 0 0/1 - -",
     ]
     assert "hidden" not in terminal.getvalue()
@@ -316,6 +321,91 @@ def test_full_shows_errors_that_are_counted_by_kind() -> None:
     shown.on_finish(stats(0, 0.0))
 
     assert "fetch OSError: 3" in terminal.getvalue()
+
+
+def workers(*states: str) -> tuple[WorkerState, ...]:
+    return tuple(
+        WorkerState(
+            name=f"/f/fetch/{number}",
+            state=state,
+            item=None if state == "idle" else f"{number}",
+            incarnation=1,
+            since=90.0,
+            status="\x1b[2Jreading" if state == "busy" else "",
+            progress=(3, 10) if state == "busy" else None,
+            done=number,
+            failed=0,
+            mean=0.25,
+        )
+        for number, state in enumerate(states)
+    )
+
+
+def test_compact_is_a_panel_on_a_terminal() -> None:
+    terminal = Terminal()
+    shown = display("compact", terminal)
+    stages = {"fetch": Stage(running=3, workers=4, retried=1_000), "parse": Stage(workers=2)}
+
+    shown.on_start(stats(0, 0.0, 40, stages=stages))
+    shown.on_finish(stats(10, 2.0, 40, stages=stages, counts={"dead": 2}))
+
+    lines = [line.strip("│ ") for line in text(terminal)[-5:]]
+    assert lines[1].endswith("12/40 30 %  6.0/s  0:00:02  eta 0:00:05")
+    assert lines[2:4] == [
+        "fed 15  done 10  skipped 0  dead 2  held 5",
+        "workers 3/6 busy  retries 1,000",
+    ]
+
+
+def test_detailed_shows_what_workers_do() -> None:
+    terminal = Terminal()
+    shown = display("detailed", terminal)
+    seen = Stats(
+        stats(0, 0.0).counts, stages={"s": Stage()}, workers=workers("idle", "busy"), now=92.5
+    )
+
+    shown.on_start(seen)
+    shown.on_finish(seen)
+
+    assert [" ".join(line.strip("─ ").split()) for line in text(terminal)[-4:]] == [
+        "worker state item doing done failed mean",
+        "",
+        "/f/fetch/1 busy 2.5 s 1 [2Jreading 3/10 1 0 250 ms",
+        "/f/fetch/0 idle 0 0 250 ms",
+    ]
+
+
+def test_of_many_workers_those_that_work_are_shown() -> None:
+    terminal = Terminal()
+    shown = display("detailed", terminal)
+    many = workers(*["idle"] * 50, *["busy"] * 3)
+    seen = Stats(stats(0, 0.0).counts, stages={"s": Stage()}, workers=many)
+
+    shown.on_start(seen)
+    shown.on_finish(seen)
+
+    last = text(terminal)[-21:]
+    assert last[-1] == "and 33 other workers"
+    assert [line.split()[1] for line in last[:-1]] == ["busy"] * 3 + ["idle"] * 17
+
+
+def test_full_shows_the_last_items() -> None:
+    terminal = Terminal()
+    shown = display("full", terminal)
+    items = [
+        ItemState(id=name, message_id="0", status=status, stage="fetch", attempt=attempt)
+        for name, status, attempt in (("a\x1b[2J", "running", 2), ("b" * 99, "failed", 3))
+    ]
+    seen = Stats(stats(0, 0.0).counts, stages={"s": Stage()}, items=items)
+
+    assert getattr(shown, "items", None) == 20
+    shown.on_start(seen)
+    shown.on_finish(seen)
+
+    assert [line.split() for line in text(terminal)[-2:]] == [
+        ["a", "[2J", "running", "fetch", "2"],
+        ["b" * 20, "failed", "fetch", "3"],
+    ]
 
 
 def test_the_terminal_is_given_back_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ from trio.testing import MockClock
 
 from actorflow import Fixed, Retry, Turn, stage
 from actorflow.core.timings import (
-    BATCH,
-    EXACT,
+    PER_SECOND,
     SIZE,
     Histogram,
     Timings,
@@ -33,17 +32,25 @@ WRONG = 0.0109
 SHARES = (0.5, 0.95, 0.99)
 
 
-def spread(times: list[float]) -> list[float]:
-    """Percentiles of *times* as a stage with one worker tells them."""
+def spread(times: list[float], apart: float = 1.0) -> list[float]:
+    """Percentiles of *times* as a stage with one worker tells them; a turn ends every so often."""
     waiting, quick = Histogram(), Histogram()
     worker = Timings(waiting, quick)
-    for each in times:
-        worker.times.append(each)
-        if len(worker.times) >= BATCH:
-            worker.fold()
+    for number, each in enumerate(times):
+        wait(worker, each, number * apart)
     weights, total = merged(waiting, quick, [worker])
-    assert total == len(times)
+    assert worker.waited == len(times)
+    assert total <= len(times)
     return percentiles(weights, total, worker.longest, SHARES)
+
+
+def wait(worker: Timings, seconds: float, now: float) -> None:
+    """What `drive` does when a turn ends that has waited."""
+    worker.seconds += seconds
+    worker.longest = max(worker.longest, seconds)
+    worker.left -= 1
+    if not worker.left:
+        worker.show(seconds, now)
 
 
 def nearest(times: list[float], share: float) -> float:
@@ -70,41 +77,58 @@ def test_percentiles_of_few_turns_are_those_of_all_of_them(listed: list[float]) 
         assert abs(found - exact) <= WRONG * exact + 1e-9
 
 
-@pytest.mark.parametrize("count", [2_000, 50_000])
-@pytest.mark.parametrize("period", [1, 3, 16, 128, 1_000])
-def test_percentiles_of_many_turns_are_within_a_point_whatever_their_rhythm(
-    period: int, count: int
-) -> None:
+@given(st.lists(times, min_size=300, max_size=600))
+@settings(deadline=None, max_examples=20)
+def test_where_turns_are_few_a_second_all_count(listed: list[float]) -> None:
+    for found, share in zip(spread(list(listed), 1 / PER_SECOND), SHARES, strict=True):
+        exact = nearest(listed, share)
+        assert abs(found - exact) <= WRONG * exact + 1e-9
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 8, 16, 128, 1_000])
+def test_where_they_are_many_percentiles_are_close_whatever_their_rhythm(period: int) -> None:
     """Every *period*-th is slow: a sample that took every so many would see all of them or none."""
     chance = random.Random(period)
     listed = [
         chance.lognormvariate(-4, 1) * (10 if number % period == 0 else 1)
-        for number in range(count)
+        for number in range(100_000)
     ]
 
-    found = spread(list(listed))
+    found = spread(list(listed), 1 / 20_000)
 
-    assert count > EXACT
     listed.sort()
     for seconds, share in zip(found, SHARES, strict=True):
-        below = bisect_left(listed, seconds * (1 - WRONG)) / count
-        upto = bisect_right(listed, seconds * (1 + WRONG)) / count
-        assert below - 0.01 <= share <= upto + 0.01
-    assert found[2] == pytest.approx(nearest(listed, 0.99), rel=WRONG)
+        below = bisect_left(listed, seconds * (1 - WRONG)) / len(listed)
+        upto = bisect_right(listed, seconds * (1 + WRONG)) / len(listed)
+        assert below - 0.015 <= share <= upto + 0.015
 
 
-def test_what_is_kept_does_not_grow() -> None:
+def test_what_is_kept_does_not_grow_and_costs_little() -> None:
     waiting = Histogram()
     worker = Timings(waiting, Histogram())
-    for number in range(100_000):
-        worker.times.append(number * 0.01)
-        if len(worker.times) >= BATCH:
-            worker.fold()
+    samples = 0
+    for number in range(200_000):
+        before = waiting.total
+        wait(worker, number * 0.01, number / 20_000)
+        samples += waiting.total > before
 
     assert len(waiting.counts) == SIZE == 1_057
-    assert len(worker.times) < BATCH
-    assert worker.waited == 100_000
-    assert worker.longest == 999.99
+    assert worker.waited == 200_000
+    assert worker.longest == 1_999.99
+    assert samples == pytest.approx(10 * PER_SECOND, rel=0.1)
+
+
+def test_when_turns_become_few_all_count_again() -> None:
+    waiting = Histogram()
+    worker = Timings(waiting, Histogram())
+    for number in range(50_000):
+        wait(worker, 0.1, number / 50_000)
+    assert waiting.gap > 20
+    for number in range(20_000):
+        wait(worker, 0.1, 10 + number / 100)
+
+    assert waiting.gap == 1
+    assert waiting.total == worker.waited == 70_000
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-9, 1e9, math.inf])
@@ -120,16 +144,17 @@ def test_no_turns_take_no_time() -> None:
 def test_turns_that_do_not_wait_weigh_as_many_as_there_were() -> None:
     waiting, quick = Histogram(), Histogram()
     worker = Timings(waiting, quick)
-    worker.times.extend([1.0] * 10)
-    worker.inline = 90
-    worker.sample(1e-3)
+    for number in range(10):
+        wait(worker, 1.0, float(number))
+    worker.inline, worker.looked = 90, 20.0
+    worker.sample(20.001)
 
     weights, total = merged(waiting, quick, [worker])
 
     assert total == 100.0
     assert percentiles(weights, total, 1.0, (0.5, 0.95)) == [pytest.approx(1e-3, rel=WRONG), 1.0]
     assert worker.turns == 100
-    assert worker.seconds == pytest.approx(10.09)
+    assert worker.busy == pytest.approx(10.09)
 
 
 # In a run -----------------------------------------------------------------------------
