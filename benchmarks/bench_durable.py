@@ -13,7 +13,8 @@ fsync per commit), in a temporary directory.
     durable-accept     64 callers, each waiting for its own single item
     durable-restore    a new process takes over a run that holds so many messages
     durable-cut        checkpoints while so many messages are queued: the longest time that
-                       the loop has not come round
+                       the loop has not come round; the same while they wait for a retry, behind
+                       others of their key, or as results behind an earlier one
 
 Baselines: our own stages in memory, and AntFlow in memory, as none of the peers keeps
 anything. Each process measures itself.
@@ -35,7 +36,7 @@ from typing import Any
 
 import trio
 
-from actorflow import Pipeline, Retry, stage
+from actorflow import Fixed, Pipeline, Retry, stage
 from actorflow.durability.sqlite import SqliteStore
 from actorflow.durability.store import Change
 from benchmarks.bench_stages import ANTFLOW, QUICK, WORKERS, Handler, Total, actorflow_stages
@@ -208,8 +209,45 @@ def leave(store: str, items: int) -> None:
     trio.run(main)
 
 
+async def fail(value: int) -> int:
+    raise ValueError(value)
+
+
+async def first_never(value: int) -> int:
+    return await never(value) if value == 0 else value
+
+
 def cut_with_queue(items: int) -> Mapping[str, float]:
-    """The longest time between two rounds of the loop, over checkpoints of a full mailbox."""
+    """Checkpoints while so many messages wait in a mailbox."""
+    return cut_with(items, holding(items + CUTS))
+
+
+def cut_with_retries(items: int) -> Mapping[str, float]:
+    """Checkpoints while so many messages wait for their next attempt."""
+    again = Retry(2, backoff=Fixed(3_600.0))
+    room = items + CUTS
+    waiting = stage(fail, workers=4, policies=[again], capacity=room, max_waiting=room)
+    return cut_with(items, Pipeline([waiting], name="waiting"), waiting="retried")
+
+
+def cut_with_keys(items: int) -> Mapping[str, float]:
+    """Checkpoints while so many messages wait for another one of their key."""
+    room = items + CUTS
+    keyed = stage(never, workers=2, capacity=room, max_waiting=room, key=lambda value: value % 7)
+    return cut_with(items, Pipeline([keyed], name="keyed"))
+
+
+def cut_with_order(items: int) -> Mapping[str, float]:
+    """Checkpoints while so many results wait for an earlier one."""
+    flow: Pipeline[int, int] = Pipeline([stage(first_never, workers=4)], name="ordered")
+    return cut_with(items, flow, waiting="received", ordered=True, sink=Total().add)
+
+
+def cut_with(
+    items: int, flow: Pipeline[int, int], *, waiting: str = "", **options: Any
+) -> Mapping[str, float]:
+    """The longest time between two rounds of the loop, over checkpoints of *flow* with so many
+    items in it, of which nearly all have come as far as the figure *waiting*."""
 
     def measure(folder: Path) -> Mapping[str, float]:
         gaps: list[float] = []
@@ -225,8 +263,11 @@ def cut_with_queue(items: int) -> Mapping[str, float]:
         async def main() -> None:
             store = Counting(folder / "run.db")
             room = items + CUTS
-            async with holding(room).open(store=store, window=room) as run:
+            async with flow.open(store=store, window=room, **options) as run:
                 await run.feed(range(items))
+                if waiting:
+                    while getattr(_first(run.stats()), waiting) < items:
+                        await trio.lowlevel.checkpoint()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(watch)
                     before = store.commits
@@ -240,6 +281,10 @@ def cut_with_queue(items: int) -> Mapping[str, float]:
         return {"hold": 1_000 * max(gaps)}
 
     return in_folder(measure)
+
+
+def _first(stats: Any) -> Any:
+    return next(iter(stats.stages.values()))
 
 
 # The questions ----------------------------------------------------------------------------
@@ -340,21 +385,29 @@ QUESTIONS = (
         rounds=3,
         warm=False,
     ),
-    Question(
-        name="durable-cut",
-        ours=Side(name="actorflow, SQLite, fsync", run=cut_with_queue),
-        figures=(
-            Figure(
-                key="hold",
-                title="a checkpoint with 100,000 queued: loop held",
-                unit="ms",
-                least=True,
-                targets=(Target(must=5, reach=1),),
+    *(
+        Question(
+            name=name,
+            ours=Side(name="actorflow, SQLite, fsync", run=measure),
+            figures=(
+                Figure(
+                    key="hold",
+                    title=f"a checkpoint with 100,000 {what}: loop held",
+                    unit="ms",
+                    least=True,
+                    targets=(Target(must=5, reach=1),),
+                ),
             ),
-        ),
-        items=QUEUED,
-        quick_items=QUEUED,
-        rounds=3,
-        warm=False,
+            items=QUEUED,
+            quick_items=QUEUED,
+            rounds=3,
+            warm=False,
+        )
+        for name, what, measure in (
+            ("durable-cut", "queued", cut_with_queue),
+            ("durable-cut-retries", "waiting for a retry", cut_with_retries),
+            ("durable-cut-keys", "behind others of their key", cut_with_keys),
+            ("durable-cut-order", "results behind an earlier one", cut_with_order),
+        )
     ),
 )

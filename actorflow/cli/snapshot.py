@@ -218,7 +218,11 @@ def _summary(run: str, cuts: list[Cut]) -> dict[str, Any]:
         "run": run,
         "cut": state.number,
         "at": state.at if cuts else None,
-        "kept": [each.number for each in cuts],
+        "kept": {
+            "first": cuts[0].number if cuts else None,
+            "last": cuts[-1].number if cuts else None,
+            "count": len(cuts),
+        },
         "messages": len(state.messages),
         "mailboxes": boxes,
         "oldest": [_message(key, read_record(state.messages[key] or b"")) for key in oldest],
@@ -230,10 +234,10 @@ def _summary_words(found: dict[str, Any]) -> Iterator[str]:
     from actorflow.cli.form import brief
     from actorflow.wire.snapshot import LANES
 
-    if not found["kept"]:
+    if not found["kept"]["count"]:
         yield f"run {found['run']}: no checkpoint yet"
         return
-    first, last = found["kept"][0], found["kept"][-1]
+    first, last = found["kept"]["first"], found["kept"]["last"]
     kept = f"{first:,}" if first == last else f"{first:,} to {last:,}"
     yield f"run {found['run']}: checkpoint {last:,} of {moment(found['at'])}; kept: {kept}"
     yield ""

@@ -26,7 +26,7 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, final
 
-from actorflow.core.trie import EMPTY, Node, drop, find, flat, put, put_all, size
+from actorflow.core.trie import EMPTY, LEAF, Node, drop, find, flat, put, put_all, size
 from actorflow.errors import MergeConflictError, MissingKey
 from actorflow.wire.codec import pack, unpack
 from actorflow.wire.frozen import FROZEN, is_frozen
@@ -55,9 +55,10 @@ class Context(Mapping[str, Any]):
         TypeError: A key is no text.
     """
 
-    __slots__ = ("_name", "_root", "_written")
+    __slots__ = ("_base", "_name", "_root", "_written")
     __hash__: ClassVar[None]  # type: ignore[assignment]  # None, as it has an __eq__.
 
+    _base: Node | None
     _name: str
     _root: Node
     _written: Node
@@ -65,10 +66,11 @@ class Context(Mapping[str, Any]):
     def __new__(cls, mapping: Mapping[str, Any] | None = None) -> Context:
         # Not in __init__, which anybody could call again.
         if mapping is None:
-            return _made("", EMPTY, EMPTY)
+            return _made("", EMPTY, EMPTY, EMPTY)
         if isinstance(mapping, Context):
-            return _made("", mapping._root, EMPTY)
-        return _made("", put_all(EMPTY, _all_kept(mapping)), EMPTY)
+            return _made("", mapping._root, EMPTY, mapping._root)
+        root = put_all(EMPTY, _all_kept(mapping))
+        return _made("", root, EMPTY, root)
 
     @property
     def name(self) -> str:
@@ -125,7 +127,10 @@ class Context(Mapping[str, Any]):
             key = _text(key)
         if type(value) not in FROZEN:
             value = _kept(value)
-        return _made(self._name, put(self._root, key, value), put(self._written, key, None))
+        root, written = self._root, self._written
+        if type(root) is dict and type(written) is dict and len(root) < LEAF > len(written):
+            return _made(self._name, {**root, key: value}, {**written, key: None}, self._base)
+        return _made(self._name, put(root, key, value), put(written, key, None), self._base)
 
     def update(self, mapping: Mapping[str, Any]) -> Context:
         """The Context with all of *mapping* set.
@@ -135,7 +140,7 @@ class Context(Mapping[str, Any]):
         """
         new = _all_kept(mapping)
         written = put_all(self._written, dict.fromkeys(new))
-        return _made(self._name, put_all(self._root, new), written)
+        return _made(self._name, put_all(self._root, new), written, self._base)
 
     def remove(self, key: str) -> Context:
         """The Context without *key*, which counts as written.
@@ -145,22 +150,24 @@ class Context(Mapping[str, Any]):
         """
         if key not in self:
             raise MissingKey(key, tuple(self))
-        return _made(self._name, drop(self._root, key), put(self._written, _text(key), None))
+        written = put(self._written, _text(key), None)
+        return _made(self._name, drop(self._root, key), written, self._base)
 
     def only(self, keys: Iterable[str]) -> Context:
         """The Context with *keys* alone, those of them that are there; its name and what was
         written stay."""
         kept = {key: value for key, value in flat(self._root).items() if key in set(keys)}
-        return _made(self._name, put_all(EMPTY, kept), self._written)
+        return _made(self._name, put_all(EMPTY, kept), self._written, None)
 
     def fork(self, name: str) -> Context:
         """The same data under a name of its own, with nothing written yet. It takes O(1)."""
-        return _made(_text(name), self._root, EMPTY)
+        name = name if type(name) is str else _text(name)
+        return _made(name, self._root, EMPTY, self._root)
 
     def unforked(self, name: str, written: Iterable[str]) -> Context:
         """The same data as what it was forked from would have it: under that *name*, with what
         had been *written* then. What was written since is merged into it again all the same."""
-        return _made(_text(name), self._root, put_all(EMPTY, dict.fromkeys(written)))
+        return _made(_text(name), self._root, put_all(EMPTY, dict.fromkeys(written)), None)
 
     def merge(self, branches: Iterable[Context]) -> Context:
         """This one with what each branch has written since its fork, removals too.
@@ -172,23 +179,22 @@ class Context(Mapping[str, Any]):
             MergeConflictError: Two branches wrote one key, be it the same value.
         """
         forks = tuple(branches)
-        _check_conflicts(forks)
-        new: dict[str, Any] = {}
-        gone: list[str] = []
+        if len(forks) > 1:
+            _check_conflicts(forks)
+        root, written = self._root, self._written
         for fork in forks:
-            for key in flat(fork._written):
-                value = find(fork._root, key, _MISSING)
-                if value is not _MISSING:
-                    new[key] = value
-                elif key in self:
-                    gone.append(key)
-        root = put_all(self._root, new)
-        for key in gone:
-            root = drop(root, key)
-        written = self._written
-        for fork in forks:
-            written = put_all(written, flat(fork._written))
-        return _made(self._name, root, written)
+            keys = flat(fork._written)
+            written = put_all(written, keys)
+            if fork._base is root:  # All that it has not written is the same.
+                root = fork._root
+                continue
+            new = {key: find(fork._root, key, _MISSING) for key in keys}
+            for key in keys:
+                if new[key] is _MISSING:
+                    del new[key]
+                    root = root if find(root, key, _MISSING) is _MISSING else drop(root, key)
+            root = put_all(root, new)
+        return _made(self._name, root, written, self._base)
 
     # Being a value --------------------------------------------------------------------
 
@@ -224,8 +230,10 @@ class Context(Mapping[str, Any]):
         return _together, (name, written, bare)
 
 
-def _made(name: str, root: Node, written: Node) -> Context:
+def _made(name: str, root: Node, written: Node, base: Node | None) -> Context:
+    """A Context whose *root* is *base* but for what was *written*, if it is known of any."""
     context = object.__new__(Context)
+    context._base = base
     context._name = name
     context._root = root
     context._written = written
@@ -321,7 +329,9 @@ def _apart(context: Context) -> tuple[str, list[str], dict[str, Any]]:
 
 
 def _together(name: str, written: list[str], values: dict[str, Any]) -> Context:
-    return _made(name, put_all(EMPTY, _all_kept(values)), put_all(EMPTY, dict.fromkeys(written)))
+    return _made(
+        name, put_all(EMPTY, _all_kept(values)), put_all(EMPTY, dict.fromkeys(written)), None
+    )
 
 
 register_context(Context, _apart, _together)

@@ -166,22 +166,23 @@ class Timings:
             self.slowly += 1
             return
         if not place and not self.plain % SAMPLED:
-            self.sample(now())
+            self.sample(now)
         self.inline -= place
         self.plain += 1
 
-    def sample(self, now: float) -> None:
+    def sample(self, now: Callable[[], float]) -> None:
         """A turn that did not wait has ended, the first since the time was looked at; it may be
         a sample."""
         self._passed += 1
         if self._passed < self._quick.gap or self.looked <= self.since:
             return  # One is not due; or the burst went on from a turn that had waited.
-        seconds, self._passed = now - self.looked, 0
+        ended = now()
+        seconds, self._passed = ended - self.looked, 0
         self.sampled += 1
         self._sampled_seconds += seconds
         if seconds > self.longest:
             self.longest = seconds
-        self._quick.add(seconds, 1, now)
+        self._quick.add(seconds, 1, ended)
 
     @property
     def done(self) -> int:

@@ -65,7 +65,8 @@ def flat(node: Node) -> dict[str, Any]:
 def put(node: Node, key: str, value: Any, shift: int = 0) -> Node:
     """The table with *value* under *key*."""
     if isinstance(node, dict):
-        return _built({**node, key: value}, shift)
+        leaf = {**node, key: value}
+        return leaf if len(leaf) <= LEAF else _built(leaf, shift)
     at = hash(key) >> shift & MASK
     part = put(node[at], key, value, shift + BITS)
     return _with(node, at, part)
@@ -74,7 +75,8 @@ def put(node: Node, key: str, value: Any, shift: int = 0) -> Node:
 def put_all(node: Node, new: Mapping[str, Any], shift: int = 0) -> Node:
     """The table with all entries of *new* over its own."""
     if isinstance(node, dict):
-        return _built({**node, **new}, shift)
+        leaf = {**node, **new}
+        return leaf if len(leaf) <= LEAF else _built(leaf, shift)
     dealt = _dealt(new, shift)
     parts = [
         put_all(part, more, shift + BITS) if more else part

@@ -168,7 +168,9 @@ class Link:
         return self._db
 
     def _connected(self) -> sqlite3.Connection:
-        return connect(self.url, self.path, self._synchronous, self._wait, self._factory)
+        return connect(
+            self.url, self.path, self._synchronous, self._wait, self._factory, self._steps
+        )
 
     def _roll_back(self) -> None:
         """Leave no transaction open; a connection that cannot do that is dropped."""

@@ -164,12 +164,18 @@ def _sync_folder(folder: str) -> None:
 
 
 def connect(
-    url: str, path: str, synchronous: str, wait: float, factory: type[sqlite3.Connection]
+    url: str,
+    path: str,
+    synchronous: str,
+    wait: float,
+    factory: type[sqlite3.Connection],
+    steps: Sequence[Step],
 ) -> sqlite3.Connection:
     """A connection to a file that must be there, with all its settings.
 
     Raises:
         sqlite3.Error: It cannot be opened, or is malformed.
+        SchemaTooNew: A later release wrote it.
         StoreCorrupt: What is known of the runs is not whole.
     """
     db = sqlite3.connect(
@@ -195,6 +201,7 @@ def connect(
             "trusted_schema = OFF",
         ):
             db.execute(f"PRAGMA {setting}").fetchall()
+        _refuse_newer(url, db, steps)  # Its tables may have other names.
         _check_runs(url, db)
     except BaseException:
         db.close()
@@ -218,13 +225,19 @@ def upgrade(url: str, db: sqlite3.Connection, steps: Sequence[Step]) -> None:
         SchemaTooNew: A later release wrote it.
         StoreCorrupt: It has no version.
     """
-    found = _version(url, db)
-    if found > len(steps):
-        raise SchemaTooNew(url, found, len(steps))
+    found = _refuse_newer(url, db, steps)
     for step in steps[found:]:
         step(db)
     if found < len(steps):
         db.execute("UPDATE meta SET version = ?", (len(steps),))
+
+
+def _refuse_newer(url: str, db: sqlite3.Connection, steps: Sequence[Step]) -> int:
+    """The version of the schema, which is one that we know."""
+    found = _version(url, db)
+    if found > len(steps):
+        raise SchemaTooNew(url, found, len(steps))
+    return found
 
 
 def _version(url: str, db: sqlite3.Connection) -> int:

@@ -176,7 +176,9 @@ class Flow(Generic[In, Out]):
             **run_options: As for `open`.
         """
         given = as_source(source)
-        async with self.open(**_counted(given, run_options)) as run:
+        opened = self.open(**_counted(given, run_options))
+        opened.keep_results(chunks=chunks)
+        async with opened as run:
             results = run.results(chunks=chunks)
             run.start_feeding(given)
             yield results
@@ -261,8 +263,10 @@ class Flow(Generic[In, Out]):
         Raises:
             StageError: It failed; the handler's own error is the cause.
         """
-        standing = None
-        if deps is None and not self._halts and not _waits_for_more(self.plan):
+        standing, plan = None, self.plan
+        # One item that fails must not end the others; one that waits for more needs the end.
+        alone = plan.halts or plan.batches or self.on_failure == "halt"
+        if deps is None and not alone:
             standing = await standing_run(self, functools.partial(self.open, max_dead=NO_END))
         if standing is None:
             async with self.open(deps=deps) as run:
@@ -273,11 +277,6 @@ class Flow(Generic[In, Out]):
             if result.status == "failed":
                 raise result.stage_error()
         return [result.value for result in results if result.ok]
-
-    @property
-    def _halts(self) -> bool:
-        """Whether one item that fails ends the run, and all that is in it."""
-        return "halt" in (self.on_failure, *(each.on_failure for each in self.plan.stages))
 
     async def aclose(self) -> None:
         """End the run that `invoke` has left open; what is inside is cancelled."""
@@ -351,11 +350,6 @@ class Flow(Generic[In, Out]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {len(self.plan.stages)} stages>"
-
-
-def _waits_for_more(plan: Plan) -> bool:
-    """Whether an item may wait for others: for a batch to be full, or the input to end."""
-    return any(each.batch for each in plan.stages) or any(each.batch for each in plan.edges)
 
 
 def _counted(source: Source[Any], run_options: dict[str, Any]) -> dict[str, Any]:

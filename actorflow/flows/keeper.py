@@ -31,6 +31,7 @@ from actorflow.flows.figures import (
 )
 from actorflow.flows.keeping import KeepingLedger
 from actorflow.flows.ledger import Outlet
+from actorflow.flows.order import ORDER, ended_early, order_keys
 from actorflow.flows.output import Output, wants_sink
 from actorflow.flows.progress import Inputs
 from actorflow.flows.refilling import Place, refill_run
@@ -250,11 +251,10 @@ class Keeper:
         self.ledger.outlet = self._outlet
         output = Output(sink, self.ledger)
         await output.open(self._written, fresh_inode=self.hold.owned.taken_over)
-        order = self._written.get("order")
-        if order is not None and self.ledger.ordered:
-            tap.resume(order)
+        ended = set(ended_early(self._written))
+        if ORDER in self._written and self.ledger.ordered:
+            tap.resume(self._written)
             self._out.sort(key=attrgetter("root"))
-        ended = set(order["ended"]) if order else ()
         for number in self._parked:
             tap.push(number, NO_RESULT, True)
         for envelope in self._out:
@@ -286,11 +286,12 @@ class Keeper:
         facts = dump_policies(self._chains(), kernel.now()) | self.inputs.facts()
         if self._output is not None:
             facts |= self._output.facts()
+        if self._tap is not None and ledger.ordered:
+            facts |= self._tap.dump()
+        else:  # It would stand still, and a later part would wait at that place.
+            facts |= dict.fromkeys(order_keys(self._written))
         for key, fact in facts.items():
             self._fact(key, fact)
-        # Without an order it would stand still, and a later part would wait at that place.
-        kept = self._tap is not None and ledger.ordered
-        self._fact("order", self._tap.dump() if kept and self._tap is not None else None)
 
     def _chains(self) -> dict[str | None, Chain]:
         """The policies of each stage, and under `None` those of the flow itself."""
@@ -299,9 +300,13 @@ class Keeper:
 
     def _fact(self, key: str, value: Any) -> None:
         """The fact *key* is *value* now; `None`: there is none."""
-        if self._written.get(key) != value:
+        if self._written.get(key) == value:
+            return
+        if value is None:
+            del self._written[key]
+        else:
             self._written[key] = value
-            self._journal.mark(key, lambda: value)
+        self._journal.mark(key, lambda: value)
 
     def elapsed(self) -> float:
         """Seconds that the run has been open, in all its parts up to their last cuts."""

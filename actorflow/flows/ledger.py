@@ -105,8 +105,9 @@ class Ledger(Pieces):
 
     def room(self) -> int:
         """How many items may be fed now."""
-        held = self.held
-        untaken = max((tap.untaken() for tap in self.taps), default=0)
+        held, untaken = self.held, 0
+        for tap in self.taps:
+            untaken = max(untaken, tap.untaken())
         return min(self.window - held - untaken, self.concurrency - held)
 
     async def wait_for_room(self) -> None:

@@ -58,9 +58,11 @@ class Pieces:
         self._piece_gone(group.origin.item, group.origin)
 
     def _piece_gone(self, item: Item, envelope: Envelope) -> None:
-        item.pieces -= 1
+        item.pieces = left = item.pieces - 1
         if self.batchers:
             self.look_for_quiet()
+        if left and type(item) is Item:
+            return
         if type(item) is Branch:
             item.group.join.looked(item)
         elif item.pieces:
@@ -83,10 +85,10 @@ class Pieces:
             self.done += len(envelopes)
         else:
             self.skipped += len(envelopes)
-        status = "ended" if dead or out else "skipped"
-        if self.taps and (self.ordered or self.followed or status == "skipped"):
+        lost = not (dead or out)
+        if (lost or self.ordered or self.followed) and self.taps:
             for each in envelopes:
-                self._publish(each, status, True)
+                self._publish(each, "skipped" if lost else "ended", True)
         if self.kernel.watched:
             for each in envelopes:
                 tell_ended(self, each.root, "failed" if dead else "done" if out else "skipped")

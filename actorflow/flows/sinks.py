@@ -300,7 +300,7 @@ class CallableSink(Generic[T]):
                 await trio.lowlevel.checkpoint()
                 until = time.perf_counter() + SLICE_SECONDS
             answer = self._fn(value)
-            if inspect.isawaitable(answer):
+            if answer is not None and inspect.isawaitable(answer):
                 await answer
 
     async def aclose(self) -> None:

@@ -53,6 +53,9 @@ async def standing_run(flow: Any, make: Callable[[], Run[Any, Any]]) -> Standing
         return None
     runs = standing_runs()
     found = runs.get(flow)
+    if found is not None and found.plan is not flow.plan:
+        found.retire()  # A graph that has grown since.
+        found = None
     if found is None or not found.serves:
         found = runs[flow] = Standing(make(), flow)
         trio.lowlevel.spawn_system_task(found.serve, name=f"actorflow: invoke of {flow.name}")
@@ -80,7 +83,9 @@ class Standing:
 
     def __init__(self, run: Run[Any, Any], flow: Any) -> None:
         self._run = run
+        self.plan = run.plan
         self.kernel = run.kernel
+        self._retired = False
         self._ready, self._closing, self._ended = trio.Event(), trio.Event(), trio.Event()
         self._error: BaseException | None = None
         self._callers = _Callers(run)
@@ -120,6 +125,12 @@ class Standing:
         if self._error is not None:
             raise self._error
 
+    def retire(self) -> None:
+        """End when the last call has its results; nobody else calls."""
+        self._retired = True
+        if self._ready.is_set() and not self._callers.waiting:
+            self._closing.set()
+
     async def close(self) -> None:
         """End it; what is inside is cancelled."""
         self._closing.set()
@@ -135,10 +146,13 @@ class Standing:
         call = _Call(headers)
         await self._run.take_in(value, functools.partial(self._callers.note, call))
         try:
-            await call.ended.wait()
+            await call.end()
         except trio.Cancelled:
             self._callers.cancel(call)
             raise
+        finally:
+            if self._retired:
+                self.retire()
         if not call.whole:
             text = f"the standing run of flow {self.kernel.name!r} has ended"
             raise NotRunningError(text) from self._callers.error
@@ -170,14 +184,33 @@ class _Call:
         whole: Whether that is all.
     """
 
-    __slots__ = ("ended", "envelope", "headers", "results", "whole")
+    __slots__ = ("_over", "_task", "envelope", "headers", "results", "whole")
 
     def __init__(self, headers: Mapping[str, Any] | None) -> None:
         self.headers = headers
         self.results: list[ItemResult[Any]] = []
         self.envelope: Envelope | None = None
-        self.ended = trio.Event()
-        self.whole = False
+        self.whole = self._over = False
+        self._task: trio.lowlevel.Task | None = None
+
+    async def end(self) -> None:
+        """Wait until nothing more will come."""
+        if self._over:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._forsaken)
+
+    def _forsaken(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def over(self) -> None:
+        """Nothing more will come."""
+        self._over = True
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
 
 
 class _Callers(Tap):
@@ -191,6 +224,11 @@ class _Callers(Tap):
         super().__init__(
             run.plan.exits[0], ordered=False, values_only=False, first=0, on_taken=lambda: None
         )
+
+    @property
+    def waiting(self) -> int:
+        """How many calls have no results yet."""
+        return len(self._calls)
 
     def note(self, call: _Call, envelope: Envelope) -> None:
         """The item of *call* is about to be in the run."""
@@ -209,7 +247,7 @@ class _Callers(Tap):
         if ended:
             del self._calls[number]
             call.whole = True
-            call.ended.set()
+            call.over()
 
     def cancel(self, call: _Call) -> None:
         """Nobody waits for *call* any more: its item is taken back, or its turn cut short."""
@@ -228,7 +266,7 @@ class _Callers(Tap):
         super().close(error)
         left, self._calls = self._calls, {}
         for call in left.values():
-            call.ended.set()
+            call.over()
 
 
 def _soon(token: Any, fn: Callable[[], None]) -> None:

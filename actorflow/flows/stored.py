@@ -19,6 +19,7 @@ from actorflow.durability.hold import NAME
 from actorflow.durability.letters import had_come_out, letter_id, text_of, was_batch
 from actorflow.durability.store import DeadRow, ResultRow
 from actorflow.errors import StoredError
+from actorflow.flows.order import with_ended
 from actorflow.flows.results import ErrorCount, ItemResult, Latency, Report, StageStats
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.snapshot import (
@@ -215,9 +216,8 @@ def put_back(
     for stage, more in stages.items():
         account["stages"].setdefault(stage, [0] * 5)[0] += more
     facts["run"] = account
-    if state is not None and (packed := state.facts.get("order")):
-        facts["order"] = decode(packed)
-        facts["order"]["ended"] += ended
+    if state is not None:
+        facts |= with_ended(state.facts, ended)
     blocks = pack_messages(rows, lambda key, error: None)
     blocks.append(pack_facts({key: encode(fact) for key, fact in facts.items()}))
     return write_cut(number, state is None, at, blocks)

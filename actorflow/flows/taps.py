@@ -8,11 +8,12 @@ results are counted and dropped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import trio
 
+from actorflow.flows.order import ORDER, block_of, ended_early, key_of, numbers_of
 from actorflow.runtime.journal import Journal
 
 __all__ = ["NO_RESULT", "ResultStream", "Tap"]
@@ -43,6 +44,8 @@ class Tap:
 
     __slots__ = (
         "_arrived",
+        "_at_once",
+        "_changed",
         "_early",
         "_journal",
         "_next",
@@ -82,17 +85,27 @@ class Tap:
         self._early: dict[int, tuple[list[Any], bool]] = {}
         self.whole = self.chunks = False
         self._journal = journal
+        self._at_once = journal is None and not ordered
         self._unsettled: deque[tuple[int, Any]] = deque()
+        self._changed: set[int] = set()
         if journal is not None:
             journal.on_commit.append(self._settle)
 
     def push(self, number: int, result: Any, ended: bool) -> None:
         """One result of item *number*, or `NO_RESULT`; *ended*: it was its last."""
+        if self._at_once:
+            if result is not NO_RESULT:
+                self._ready.append(result)
+                if self._arrived is not None:
+                    self._tell()
+            return
         if self.ordered and number > self._next:
             results, _ = self._early.get(number, ([], False))
             if result is not NO_RESULT:
                 results.append(result)
             self._early[number] = results, ended
+            if ended and self.whole:
+                self._changed.add(block_of(number))
             return
         if result is not NO_RESULT:
             self._arrive((result,))
@@ -109,6 +122,8 @@ class Tap:
             self._arrive(results)
             if not ended:
                 return
+            if self.whole:
+                self._changed.add(block_of(self._next))
             self._next += 1
 
     def _arrive(self, results: Iterable[Any]) -> None:
@@ -136,14 +151,20 @@ class Tap:
         self._tell()
 
     def dump(self) -> dict[str, Any]:
-        """Where the order of feeding has got to."""
-        ended = sorted(number for number, (_, ended) in self._early.items() if ended)
-        return {"next": self._next, "ended": ended}
+        """Where the order of feeding has got to, as facts: those that have changed since."""
+        facts: dict[str, Any] = {ORDER: {"next": self._next}}
+        for block in self._changed:
+            numbers = numbers_of(block) if block >= block_of(self._next) else ()
+            ended = [each for each in numbers if each in self._early and self._early[each][1]]
+            facts[key_of(block)] = ended or None
+        self._changed.clear()
+        return facts
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `dump` gave."""
-        self._next = state["next"]
-        self._early = {number: ([], True) for number in state["ended"]}
+    def resume(self, facts: Mapping[str, Any]) -> None:
+        """Go on from what `dump` gave, all together."""
+        self._next = facts[ORDER]["next"]
+        self._early = {number: ([], True) for number in ended_early(facts)}
+        self._changed = {block_of(number) for number in self._early}
 
     def untaken(self) -> int:
         """Results that wait here, those that wait for an earlier item included."""

@@ -9,6 +9,7 @@ stages and edges; where several branches are joined there is a stage that joins 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -144,6 +145,17 @@ class Plan:
         lines.append(f"entry {self.entry!r}")
         lines.append(f"exits {', '.join(map(repr, self.exits))}")
         return tuple(lines)
+
+    @functools.cached_property
+    def halts(self) -> bool:
+        """Whether one item that fails at some stage ends the run."""
+        return any(each.on_failure == "halt" for each in self.stages)
+
+    @functools.cached_property
+    def batches(self) -> bool:
+        """Whether an item may wait for others: for a batch to be full, or the input to end."""
+        at_stages = any(each.batch is not None for each in self.stages)
+        return at_stages or any(each.batch is not None for each in self.edges)
 
     def stage(self, name: str) -> Stage[Any, Any]:
         """The stage of that name.

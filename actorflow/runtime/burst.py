@@ -138,7 +138,7 @@ def _slice_over(cell: Cell) -> bool:
 def _time_first(cell: Cell) -> bool:
     """The first turn of a burst is over."""
     work: Any = cell.work
-    work.sample(cell.now())
+    work.sample(cell.now)
     return False
 
 

@@ -60,7 +60,7 @@ def call_for(stage: Stage[Any, Any], cell: Cell) -> Call:
     """The call of *stage*'s handler by the worker *cell*, with all that stands around it."""
     call = _handler_call(stage, cell)
     if stage.contextual:
-        call = _turned(contextual(stage, _awaited(call)))
+        call = Call(contextual(stage, _awaited(call), cell), call.wants_turn, True)
     elif stage.input_schema is not None or stage.output_schema is not None:
         call = _turned(checked(stage, _awaited(call)))
     if is_wiring(stage):
@@ -84,14 +84,13 @@ def _turned(around: Around) -> Call:
 def _awaited(call: Call) -> Around:
     """*call* as a coroutine function of a value and a turn."""
     fn = call.call
-    if call.wants_turn and call.coroutines:
-        return fn
+    if call.coroutines:
+        return fn if call.wants_turn else lambda body, _: fn(body)
 
-    async def awaited(body: Any, turn: Turn) -> Any:
-        value = fn(body, turn) if call.wants_turn else fn(body)
-        return await value if call.coroutines else value
+    async def at_once(body: Any, turn: Turn) -> Any:
+        return fn(body, turn) if call.wants_turn else fn(body)
 
-    return awaited
+    return at_once
 
 
 def _handler_call(stage: Stage[Any, Any], cell: Cell) -> Call:

@@ -18,6 +18,7 @@ from actorflow.core.schemas import validate
 from actorflow.errors import ConfigurationError, MissingKey, UndeclaredKey
 from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.stage import Stage
+from actorflow.runtime.cell import Cell
 
 __all__ = ["checked", "chunks_key", "context_in", "context_out", "contextual"]
 
@@ -25,19 +26,23 @@ __all__ = ["checked", "chunks_key", "context_in", "context_out", "contextual"]
 Call = Callable[[Any, Any], Any]
 
 
-def contextual(stage: Stage[Any, Any], call: Call) -> Call:
-    """*call*, which takes a value and a turn, for a *stage* that works on a `Context`."""
+def contextual(stage: Stage[Any, Any], call: Call, cell: Cell) -> Call:
+    """*call*, which takes a value and a turn, for a *stage* that works on a `Context`; what *cell*
+    calls, with a turn if *call* needs one."""
+    sees_all = stage.reads is None and stage.input_schema is None
 
-    async def on_context(body: Any, turn: Any) -> Any:
-        before = context_in(stage, body)
-        view = _view(stage, before)
+    async def on_context(body: Any, turn: Any = None) -> Any:
+        before = body if type(body) is Context else context_in(stage, body)
+        view = before.fork(stage.name) if sees_all else _view(stage, before)
         try:
             value = await call(view, turn)
         except MissingKey as error:
             if error.key in before and type(error.key) is str:
                 raise UndeclaredKey(stage.name, "reads", error.key, stage.reads or ()) from error
             raise
-        return value if turn.skips else context_out(stage, before, view, value)
+        if cell.turn is not None and cell.turn.skips:
+            return value
+        return context_out(stage, before, view, value)
 
     return on_context
 
@@ -98,18 +103,17 @@ def context_out(stage: Stage[Any, Any], before: Context, view: Context, value: A
         UndeclaredKey: It writes what the stage does not say it writes.
         SchemaError: It is not what the stage promises.
     """
-    if type(value) is Send:
-        patch: Any = {} if value.patch is UNCHANGED else value.patch
-        return Send(value.route, context_out(stage, before, view, patch))
-    if not isinstance(value, Mapping):
-        wanted = "a Context, a mapping with what is new, or Send"
-        raise ConfigurationError(f"what stage {stage.name!r} returns", value, wanted)
     if type(value) is not Context or value.name != view.name:
+        if type(value) is Send:
+            patch: Any = {} if value.patch is UNCHANGED else value.patch
+            return Send(value.route, context_out(stage, before, view, patch))
+        if not isinstance(value, Mapping):
+            wanted = "a Context, a mapping with what is new, or Send"
+            raise ConfigurationError(f"what stage {stage.name!r} returns", value, wanted)
         value = view.update(value)  # A mapping, or a Context that was made afresh.
-    fresh = value.written
-    if stage.writes is not None and not fresh <= set(stage.writes):
-        raise UndeclaredKey(stage.name, "writes", min(fresh - set(stage.writes)), stage.writes)
-    after = before.merge([value]) if fresh else before
+    if stage.writes is not None and (more := value.written.difference(stage.writes)):
+        raise UndeclaredKey(stage.name, "writes", min(more), stage.writes)
+    after = before.merge([value])
     if stage.output_schema is not None:
         changes = validate(stage.output_schema, after, where=stage.name, side="output")
         after = after.update(changes) if changes else after

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from actorflow.core.envelope import DEFAULT_PRIORITY, DEPTH, Envelope, child
+from actorflow.core.envelope import DEFAULT_PRIORITY, DEPTH, Envelope, child, first_child
 from actorflow.errors import ConfigurationError
 from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.plan import Edge
@@ -230,31 +230,28 @@ class Junction:
         boxes = self._plain
         if not boxes or envelope.priority != DEFAULT_PRIORITY:
             return False
-        frozen = type(value) in FROZEN
+        frozen, several = type(value) in FROZEN, len(boxes) > 1
         for box in boxes:
             if not box.swift or len(box.queue) + box.reserved >= box.limit or box.writers:
                 return False
-            if not frozen and (box.packs or len(boxes) > 1):
+            if not frozen and (box.packs or several):
                 return False
         self.accepted += 1
-        mailbox = cell.mailbox
         cell.lease = envelope.packed = None
+        mailbox = cell.mailbox
         mailbox.acked += 1
-        pieces = [envelope]
-        if len(boxes) > 1:
-            mailbox.ledger.fork(envelope, len(boxes) - 1)  # type: ignore[attr-defined]
-            if mailbox.journal is not None:
-                mailbox.journal.drop(envelope)
-            pieces = [child(envelope, value, index) for index in range(len(boxes))]
-        for piece, box in zip(pieces, boxes, strict=True):
+        if not several:
+            envelope.body, envelope.attempt = value, 0
+            _deliver(envelope, boxes[0])
+            return True
+        mailbox.ledger.fork(envelope, len(boxes) - 1)  # type: ignore[attr-defined]
+        if mailbox.journal is not None:
+            mailbox.journal.drop(envelope)
+        for index in range(1, len(boxes)):
+            piece = child(envelope, value, index)
             piece.item, piece.born = envelope.item, envelope.born
-            piece.body, piece.attempt = value, 0
-            box.accepted += 1
-            box.queue.append(piece)
-            if box.journal is not None:
-                box.journal.touch(piece, box)
-            if box.idle:
-                box.wake()
+            _deliver(piece, boxes[index])
+        _deliver(first_child(envelope, value), boxes[0])
         return True
 
     def admit(self, chosen: Chosen) -> list[Sent]:
@@ -297,6 +294,16 @@ class Junction:
 
 def _yes() -> bool:
     return True
+
+
+def _deliver(envelope: Envelope, box: Mailbox) -> None:
+    """Put *envelope* into *box*, which is swift and has room."""
+    box.accepted += 1
+    box.queue.append(envelope)
+    if box.journal is not None:
+        box.journal.touch(envelope, box)
+    if box.idle:
+        box.wake()
 
 
 def _is_plain(way: Way) -> bool:

@@ -239,6 +239,7 @@ def test_a_snapshot_is_one_object_for_programs(kept: Path) -> None:
 
     assert found["mailboxes"] == {"/shop/a": {"waiting": 1, "leased": 1}, "/shop/b": {"due": 1}}
     assert found["facts"]["sink"] == {"value": 20}
+    assert found["kept"] == {"first": 1, "last": found["cut"], "count": found["cut"]}
     assert found["oldest"][1] == {
         "id": "2.0",
         "box": "/shop/b",

@@ -366,4 +366,4 @@ def test_setting_a_small_value_calls_few_functions() -> None:
     finally:
         sys.setprofile(None)
 
-    assert calls == ["set", "put", "_built", "put", "_built", "_made", "get"]
+    assert calls == ["set", "_made", "get"]

@@ -544,6 +544,21 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path, full: bytes) -> No
     assert path.read_bytes() == before
 
 
+def test_a_newer_schema_with_other_tables_is_no_damage(path: Path, full: bytes) -> None:
+    def renamed(db: sqlite3.Connection) -> None:
+        db.execute("ALTER TABLE run RENAME TO runs")
+
+    class Renaming(SqliteStore):
+        _steps = (*STEPS, renamed)
+
+    later = Renaming(path)
+    later.open(new_session())
+    later.close()
+
+    with pytest.raises(SchemaTooNew, match="has version 2, this release knows 1"):
+        SqliteStore(path).open(new_session())
+
+
 def test_an_upgrade_that_fails_leaves_the_old_schema(path: Path, full: bytes) -> None:
     def third(db: sqlite3.Connection) -> None:
         db.execute("SELECT * FROM nowhere")

@@ -13,6 +13,7 @@ from actorflow import (
     Batch,
     CircuitBreaker,
     CircuitOpenError,
+    Graph,
     NotRunningError,
     Pipeline,
     StageError,
@@ -173,3 +174,26 @@ def test_each_trio_run_has_its_own() -> None:
 
     assert trio.run(flow.invoke, 1) == 2
     assert trio.run(flow.invoke, 2) == 3
+
+
+async def test_a_graph_that_has_grown_since_is_another_flow_for_invoke() -> None:
+    gate = Gate()
+    graph: Graph[int, int] = Graph("grown").add(stage(gate, name="wait"))
+    found: list[int] = []
+
+    async def call() -> None:
+        found.append(await graph.invoke(1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        await wait_all_tasks_blocked()
+        before = tasks()
+        graph.add(increment).connect("wait", increment)
+        nursery.start_soon(call)
+        await wait_all_tasks_blocked()
+        assert tasks() > before
+        gate.open()
+
+    assert sorted(found) == [1, 2]
+    await wait_all_tasks_blocked()
+    assert await graph.invoke(1) == 2

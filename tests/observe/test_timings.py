@@ -147,7 +147,7 @@ def test_turns_that_do_not_wait_weigh_as_many_as_there_were() -> None:
     for number in range(10):
         wait(worker, 1.0, float(number))
     worker.inline, worker.looked = 90, 20.0
-    worker.sample(20.001)
+    worker.sample(lambda: 20.001)
 
     weights, total = merged(waiting, quick, [worker])
 
