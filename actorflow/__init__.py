@@ -21,6 +21,7 @@ import trio as _trio
 from actorflow.actors.seen import TreeNode
 from actorflow.actors.system import ActorSystem
 from actorflow.core.context import Context
+from actorflow.core.events import Observer
 from actorflow.core.letters import DeadLetter, Down, Failed
 from actorflow.errors import (
     ActorFlowError,
@@ -90,6 +91,8 @@ from actorflow.flows.sources import IterableSource, JsonLinesSource, Source, Tex
 from actorflow.graph.nodes import Batch, Parallel, Route, Send
 from actorflow.graph.stage import Stage, stage
 from actorflow.graph.steps import Steps
+from actorflow.observe.flowlog import FlowLog
+from actorflow.observe.history import History
 from actorflow.policies import (
     Bulkhead,
     Cache,
@@ -154,11 +157,13 @@ __all__ = [
     "Exponential",
     "Failed",
     "Fixed",
+    "FlowLog",
     "Future",
     "FutureCancelled",
     "FutureError",
     "FutureTimeout",
     "Graph",
+    "History",
     "InsideTurn",
     "ItemResult",
     "IterableSource",
@@ -171,6 +176,7 @@ __all__ = [
     "MissingExtra",
     "MissingKey",
     "NotRunningError",
+    "Observer",
     "OutboxFull",
     "Parallel",
     "Pipeline",

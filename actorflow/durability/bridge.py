@@ -22,7 +22,7 @@ import trio
 from actorflow.durability.store import Session, Store
 from actorflow.errors import LeaseLost, StoreUnavailable
 
-__all__ = ["SWITCH_SECONDS", "Bridge"]
+__all__ = ["PATIENCE", "SWITCH_SECONDS", "Bridge"]
 
 logger = logging.getLogger("actorflow")
 
@@ -34,6 +34,9 @@ SWITCH_SECONDS = 0.0002
 
 #: Renewals per lease: two may be missed.
 RENEWALS = 3
+
+#: Seconds that a call may take which says nothing of its own: to open, to take hold, to read.
+PATIENCE = 60.0
 
 #: Seconds that the end of a session may take.
 CLOSE_SECONDS = 5.0
@@ -74,6 +77,7 @@ class Bridge:
         wall: Wall time in seconds, for leases.
         on_lost: Called in the loop, once, when another process has taken over.
         tune: Whether the interpreter's switch interval is made short meanwhile.
+        patience: Seconds that a call may take which says nothing of its own.
     """
 
     def __init__(
@@ -84,8 +88,10 @@ class Bridge:
         *,
         on_lost: Callable[[BaseException], None],
         tune: bool = True,
+        patience: float = PATIENCE,
     ) -> None:
         self.store = store
+        self._patience = patience
         self.session = session
         self._wall = wall
         self._on_lost = on_lost
@@ -127,20 +133,20 @@ class Bridge:
         if self._tuned:
             _SWITCH.give_back()
             self._tuned = False
-        with trio.move_on_after(CLOSE_SECONDS, shield=True) as patience:
-            try:
-                await self.call(self.store.close)
-            except Exception:
-                logger.exception("store %s failed to close", self.store.url)
+        try:
+            await self.call(self.store.close, seconds=CLOSE_SECONDS)
+        except StoreUnavailable as error:
+            logger.error("store %s did not close: %s", self.store.url, error.detail)
+        except Exception:
+            logger.exception("store %s failed to close", self.store.url)
         if not self._inline:
             self._jobs.put(None)
-        if patience.cancelled_caught:
-            logger.error("store %s did not close within %g s", self.store.url, CLOSE_SECONDS)
 
     async def call(self, fn: Callable[..., T], *args: Any, seconds: float | None = None) -> T:
         """Run ``fn(*args)`` in the thread, after what was asked for before.
 
-        Shielded: a call that has begun is waited for, *seconds* at most.
+        Shielded: a call that has begun is waited for, *seconds* at most, or as long as the bridge
+        has patience.
 
         Raises:
             StoreUnavailable: It did not answer in time; it may still happen.
@@ -150,9 +156,8 @@ class Bridge:
             return await self._call_here(fn, *args)
         answer = _Answer()
         self._jobs.put((fn, args, answer))
-        with trio.CancelScope(shield=True) as scope:
-            if seconds is not None:
-                scope.deadline = trio.current_time() + seconds
+        seconds = self._patience if seconds is None else seconds
+        with trio.move_on_after(seconds, shield=True):
             await answer.event.wait()
         if not answer.event.is_set():
             raise StoreUnavailable(self.store.url, f"no answer within {seconds:g} s")

@@ -35,6 +35,9 @@ logger = logging.getLogger("actorflow")
 FIRST_RETRY = 0.05
 LAST_RETRY = 2.0
 
+#: Seconds that the last try has at least.
+LAST_TRY = 0.25
+
 #: A chain of cuts is folded when it has this many, or is larger than what it changes.
 FOLD_CUTS = 1_000
 
@@ -174,10 +177,11 @@ class Checkpointer:
         delay = FIRST_RETRY
         while True:
             try:
-                await self._bridge.call(job, seconds=max(until - self._kernel.now(), 0.001))
+                await self._bridge.call(job, seconds=max(until - self._kernel.now(), LAST_TRY))
                 return
             except CommitFailed as error:
-                if not self._holds or self._kernel.now() + delay >= until:
+                left = until - self._kernel.now()
+                if not self._holds or left <= 0:
                     detail = f"{error.detail}; tried for {self._deadline:g} s"
                     url = self._bridge.store.url
                     raise StoreUnavailable(url, detail if self._holds else error.detail) from error
@@ -185,7 +189,7 @@ class Checkpointer:
                     logger.warning("%s; nothing is acknowledged until it works again", error)
                 self._kernel.counters["commits_failed"] += 1
                 with trio.CancelScope(shield=True):
-                    await trio.sleep(delay)
+                    await trio.sleep(min(delay, left))
                 delay = min(delay * 2, LAST_RETRY)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from actorflow.durability.bridge import Bridge
+from actorflow.durability.bridge import PATIENCE, Bridge
 from actorflow.durability.careful import Careful
 from actorflow.durability.checkpointer import Checkpointer
 from actorflow.durability.store import Loaded, Owned, RunStatus, Session, Store
@@ -37,6 +37,7 @@ class Hold:
         on_failure: Told when nothing will be on disk any more, or the run is another's.
         lease: Seconds after which we have lost the run if we do not answer.
         tune: Whether the interpreter's switch interval is made short.
+        patience: Seconds that a call of the store may take which is no commit.
 
     Attributes:
         bridge: The store's thread.
@@ -54,13 +55,14 @@ class Hold:
         on_failure: Callable[[BaseException], None],
         lease: float = 30.0,
         tune: bool = True,
+        patience: float = PATIENCE,
     ) -> None:
         self.run = run
         self.kernel = kernel
         self.journal: Journal = kernel.journal
         session = Session(secrets.token_bytes(16), socket.gethostname(), os.getpid(), lease)
         wall = kernel.ports.wall
-        self.bridge = Bridge(store, session, wall, on_lost=self._lose, tune=tune)
+        self.bridge = Bridge(store, session, wall, on_lost=self._lose, tune=tune, patience=patience)
         self.owned: Owned
         self.state: Cut | None = None
         self.checkpointer: Checkpointer | None = None

@@ -76,6 +76,7 @@ class _Kept:
     identity: tuple[str, ...] = ()
     flow: str = ""
     report: bytes | None = None
+    doubted: bool = False
     cuts: list[bytes] = attrs.Factory(list)
     results: list[ResultRow] = attrs.Factory(list)
     dead: list[DeadRow] = attrs.Factory(list)
@@ -182,12 +183,12 @@ class MemoryStore:
                     raise RunExistsError(run)
                 if kept.status == "finished":
                     return _owned(kept, kept.status)
-                taken_over = self._vacate(kept, now)
+                kept.doubted = self._vacate(kept, now) or kept.doubted
                 found = kept.status
                 kept.epoch += 1
                 kept.owner, kept.status, kept.report = me.id, "running", None
                 kept.updated = max(kept.updated, now)
-                answer = _owned(kept, found, taken_over=taken_over)
+                answer = _owned(kept, found, taken_over=kept.doubted)
             self._disk._sessions.setdefault(me.id, _Life(me)).beat = now
             self._held[run] = kept.epoch
             return answer
@@ -352,6 +353,7 @@ def _owned(kept: _Kept, status: RunStatus, *, new: bool = False, taken_over: boo
 def _apply(kept: _Kept, change: Change) -> None:
     if change.number is not None and change.cut is not None:
         kept.number = change.number
+        kept.doubted = False
         if change.full:
             kept.cuts.clear()
         kept.cuts.append(bytes(change.cut))

@@ -55,7 +55,8 @@ _FENCE = """
         session = iif(:ended, NULL, session), report = :report,
         version = coalesce(:version, version), identity = coalesce(:identity, identity),
         flow = coalesce(:flow, flow), updated = max(updated, :at),
-        results = results + :results, dead = dead + :dead
+        results = results + :results, dead = dead + :dead,
+        doubted = iif(:number IS NULL, doubted, 0)
     WHERE id = :run AND epoch = :epoch AND session = :me
         AND (:number IS NULL OR number = :number - 1)
     RETURNING key, results - :results, dead - :dead
@@ -71,11 +72,13 @@ _NEW = """
 
 _AGAIN = """
     UPDATE run SET status = 'running', epoch = epoch + 1, session = :me, report = NULL,
-        updated = max(updated, :now)
+        updated = max(updated, :now), doubted = :doubted
     WHERE id = :run
 """
 
-_FOUND = "SELECT status, epoch, session, number, version, identity FROM run WHERE id = :run"
+_FOUND = """
+    SELECT status, epoch, session, number, version, identity, doubted FROM run WHERE id = :run
+"""
 
 _RUN_ROWS = """
     SELECT run.id, run.status, run.version, run.flow, run.epoch, run.number,
@@ -204,12 +207,13 @@ class SqliteStore:
             else:
                 if resume == "never":
                     raise RunExistsError(run)
-                status, epoch, owner, number, version, text = known[0]
+                status, epoch, owner, number, version, text, doubted = known[0]
                 identity = rows.identity_lines(self.url, run, text)
                 if status == "finished":
                     return Owned(run, epoch, number, status, False, False, version, identity)
-                taken_over = owners.vacate(db, run, owner, now, held=run in self._held)
-                execute(db, _AGAIN, whose)
+                alive = owners.vacate(db, run, owner, now, held=run in self._held)
+                taken_over = alive or bool(doubted)
+                execute(db, _AGAIN, {**whose, "doubted": int(taken_over)})
                 answer = Owned(run, epoch + 1, number, status, False, taken_over, version, identity)
             owners.announce(db, now, self._ticks)
         owners.tidy()

@@ -85,8 +85,13 @@ def first(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
+def second(db: sqlite3.Connection) -> None:
+    """To version 2: a run was taken from an owner who may be alive, and has taken no cut since."""
+    db.execute("ALTER TABLE run ADD COLUMN doubted INTEGER NOT NULL DEFAULT 0")
+
+
 #: The step at place *n* leads to version *n* + 1; a new version is one more function here.
-STEPS: Sequence[Step] = (first,)
+STEPS: Sequence[Step] = (first, second)
 
 
 def check_file(url: str, path: str) -> bool:

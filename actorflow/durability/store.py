@@ -62,7 +62,8 @@ class Owned:
         number: Of its last cut; 0 before the first.
         status: As it was found; "running" if its last owner did not end it.
         new: Whether the run did not exist before.
-        taken_over: Whether its last owner was not proven dead: it may still be writing files.
+        taken_over: Whether its last owner, or one before it since when nobody has taken a cut, was
+            not proven dead: it may still be writing files.
         version: Version of the flow that last ran it; "" for a new run.
         identity: What that version was made of, as lines of text.
     """

@@ -17,6 +17,7 @@ from typing import Any
 
 from actorflow.core.envelope import Envelope
 from actorflow.core.letters import DeadLetter
+from actorflow.durability.bridge import PATIENCE
 from actorflow.durability.hold import Hold
 from actorflow.durability.letters import read_letter
 from actorflow.durability.records import without_garbage
@@ -101,6 +102,7 @@ class Keeper:
             on_failure=on_failure,
             lease=settings.lease,
             tune=settings.tune,
+            patience=max(settings.deadline, PATIENCE),
         )
         self._written: dict[str, Any] = {}
         self._output: Output | None = None

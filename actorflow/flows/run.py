@@ -60,6 +60,8 @@ class Run(Submitting, Generic[In, Out]):
         self.run_id = settings.run_id or (plan.name if settings.kept else secrets.token_hex(8))
         self._writer: Writer | None = None
         self._sink_tap: Tap | None = None
+        self._early: ResultStream | None = None
+        self._wants_early: bool | None = None
         kernel = self._kernel = kernel_for(plan.name, settings)
         kernel.run_id = self.run_id
         ledger = self._ledger = ledger_for(kernel, plan, settings, self.run_id)
@@ -136,6 +138,8 @@ class Run(Submitting, Generic[In, Out]):
             await sink.open()
         if self._sink_tap is not None:
             self._writer = Writer(sink, self._sink_tap, self._fail)
+        if self._wants_early is not None:
+            self._early = self._stream(self._wants_early)
         return True
 
     # Feeding --------------------------------------------------------------------------
@@ -248,6 +252,15 @@ class Run(Submitting, Generic[In, Out]):
         already come first and as they end, also where ``ordered=True``.
         """
         self._raise_if_over()
+        early, self._early = self._early, None
+        return early or self._stream(chunks)
+
+    def keep_results(self, *, chunks: bool) -> None:
+        """Keep results for the first `results` from before the run is open, as what was inside
+        already may end while it opens; for ``stream``."""
+        self._wants_early = chunks
+
+    def _stream(self, chunks: bool) -> ResultStream:
         tap = self._tap(values_only=False)
         if chunks:
             tap.chunks, self._ledger.chunks = True, self._outlet
@@ -278,6 +291,9 @@ class Run(Submitting, Generic[In, Out]):
     def _raise_if_over(self) -> None:
         if self._error is not None:
             raise NotRunningError(f"run {self.run_id} has failed") from self._error
+        if self._keeper is not None and self._keeper.report is not None:
+            text = f"run {self.run_id} has finished before; look at its report"
+            raise NotRunningError(f"{text}, or give another run_id")
         if not self._house.ready.is_set():
             raise NotRunningError(f"run {self.run_id} has not begun; use `async with`")
         if self._ending or not self._house.alive:

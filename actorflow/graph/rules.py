@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -35,8 +35,8 @@ class StageOptions(TypedDict, total=False):
     key: Callable[[Any], Any] | None
     skip_if: Callable[..., Any] | None
     batch: Batch | None
-    reads: Sequence[str] | None
-    writes: Sequence[str] | None
+    reads: Collection[str] | None
+    writes: Collection[str] | None
     input_schema: type | None
     output_schema: type | None
     isolation: Literal["copy", "share"]

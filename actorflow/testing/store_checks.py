@@ -147,6 +147,23 @@ def an_owner_that_stops_renewing_loses_when_its_lease_is_over(world: StoreWorld)
 
 
 @check
+def an_owner_that_may_be_alive_is_remembered_until_the_next_cut(world: StoreWorld) -> None:
+    begin(world, lease=10.0)
+    other = world.open(new_session())
+    owned = other.acquire("run", 10.0)
+    other.release("run", owned.epoch)
+    owned = other.acquire("run", 10.0)
+    same((owned.epoch, owned.taken_over), (3, True))
+    other.commit(Change(run="run", epoch=owned.epoch, blame={"0": 1}))
+    other.release("run", owned.epoch)
+    owned = other.acquire("run", 10.0)
+    same((owned.epoch, owned.taken_over), (4, True))
+    write(other, owned, 1, b"cut")
+    other.release("run", owned.epoch)
+    same(other.acquire("run", 10.0).taken_over, False)
+
+
+@check
 def acquiring_begins_the_lease(world: StoreWorld) -> None:
     world.open(new_session(10.0)).acquire("run", 100.0)
     other = world.open(new_session())

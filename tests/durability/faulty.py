@@ -27,8 +27,14 @@ class FaultyStore(MemoryStore):
         always: A fault for every commit that has none.
     """
 
-    def __init__(self, disk: MemoryDisk, faults: Mapping[int, Fault] | None = None) -> None:
-        super().__init__("memory:faulty", disk=disk)
+    def __init__(
+        self,
+        disk: MemoryDisk,
+        faults: Mapping[int, Fault] | None = None,
+        *,
+        blocking: bool = True,
+    ) -> None:
+        super().__init__("memory:faulty", disk=disk, blocking=blocking)
         self.tried = 0
         self.always: Fault | None = None
         self.hanging = threading.Event()

@@ -531,6 +531,6 @@ def test_the_file_says_what_it_holds(path: Path, opened: Opened) -> None:
 
     with sqlite3.connect(path) as db:
         found = db.execute("SELECT status, identity FROM run").fetchone()
-        assert db.execute("SELECT version FROM meta").fetchall() == [(1,)]
+        assert db.execute("SELECT version FROM meta").fetchall() == [(2,)]
     db.close()
     assert (found[0], json.loads(found[1])) == ("running", ["a", "b"])

@@ -526,7 +526,7 @@ def test_an_older_schema_is_upgraded_and_keeps_what_it_holds(path: Path, full: b
     store.open(new_session())
 
     assert connection(store).execute("SELECT count(*) FROM mark").fetchone() == (2,)
-    assert connection(store).execute("SELECT version FROM meta").fetchall() == [(2,)]
+    assert connection(store).execute("SELECT version FROM meta").fetchall() == [(3,)]
     assert store.acquire("run", 0.0).number == 2
     store.close()
 
@@ -537,10 +537,10 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path, full: bytes) -> No
     later.close()
     before = path.read_bytes()
 
-    with pytest.raises(SchemaTooNew, match="has version 2, this release knows 1") as caught:
+    with pytest.raises(SchemaTooNew, match="has version 3, this release knows 2") as caught:
         SqliteStore(path).open(new_session())
 
-    assert (caught.value.found, caught.value.known) == (2, 1)
+    assert (caught.value.found, caught.value.known) == (3, 2)
     assert path.read_bytes() == before
 
 
@@ -555,7 +555,7 @@ def test_a_newer_schema_with_other_tables_is_no_damage(path: Path, full: bytes) 
     later.open(new_session())
     later.close()
 
-    with pytest.raises(SchemaTooNew, match="has version 2, this release knows 1"):
+    with pytest.raises(SchemaTooNew, match="has version 3, this release knows 2"):
         SqliteStore(path).open(new_session())
 
 

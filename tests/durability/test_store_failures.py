@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from actorflow import (
     StoreUnavailable,
     stage,
 )
-from actorflow.durability import checkpointer
+from actorflow.durability import bridge, checkpointer
 from actorflow.durability.memory import MemoryDisk, MemoryStore
+from actorflow.durability.store import Session
+from actorflow.flows import keeper
 from tests.durability.faulty import FaultyStore
 from tests.flows.flowing import Boom, Gate, counted, increment, pipeline
 from tests.flows.lives import Disk, Life, Mortal, TapeSink, conserved, live
@@ -186,6 +189,62 @@ async def test_a_store_that_hangs_is_given_up_at_its_deadline() -> None:
         await main()
 
     assert conserved(disk, "run")["fed"] >= 1
+
+
+async def test_a_store_that_hangs_for_ever_keeps_nobody_from_leaving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge, "CLOSE_SECONDS", 0.05)
+    store = FaultyStore(MemoryDisk())
+
+    async def main() -> None:
+        flow = pipeline([increment], name="f")
+        async with flow.open(store=store, run_id="run", store_deadline=0.05) as run:
+            await run.feed([1])
+            store.always = "hangs"
+            await run.feed([2])
+
+    with trio.fail_after(SECONDS), pytest.raises(StoreUnavailable, match="no answer within"):
+        await main()
+
+    assert store.hanging.is_set()
+    store.let_go()  # Its thread.
+
+
+async def test_a_store_that_hangs_when_it_is_opened_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = threading.Event()
+
+    class Hanging(MemoryStore):
+        def open(self, session: Session) -> None:
+            free.wait(60)
+
+    monkeypatch.setattr(keeper, "PATIENCE", 0.05)
+    flow = pipeline([increment], name="f")
+    with trio.fail_after(SECONDS), pytest.raises(StoreUnavailable, match="no answer within"):
+        await flow.run([1], store=Hanging("memory:hangs"), store_deadline=0.05)
+    free.set()
+
+
+async def test_a_store_that_is_back_before_its_deadline_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: Any
+) -> None:
+    monkeypatch.setattr(checkpointer, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(checkpointer, "LAST_RETRY", 2.0)
+    store = FaultyStore(MemoryDisk(), blocking=False)
+
+    async def mend() -> None:
+        await trio.sleep(2.9)
+        store.always = None
+
+    flow = pipeline([increment], name="f")
+    async with flow.open(store=store, run_id="run", store_deadline=3) as run:
+        async with trio.open_nursery() as nursery:
+            store.always = "fails"
+            nursery.start_soon(mend)
+            await run.feed([1])
+        assert (await run.finish()).counts == counted(fed=1, done=1)
 
 
 async def test_results_are_not_handed_out_when_the_disk_refuses_them() -> None:

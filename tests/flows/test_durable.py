@@ -160,6 +160,20 @@ async def test_a_finished_run_takes_nothing_more(disk: Callable[[], Any]) -> Non
             await run.feed([2])
 
 
+async def test_what_asks_a_finished_run_for_values_is_told_that_it_has_finished(
+    disk: Callable[[], Any],
+) -> None:
+    flow = pipeline([increment], name="f")
+    await flow.run([1], store=disk(), run_id="run")
+
+    with pytest.raises(NotRunningError) as caught:
+        await flow.map([1], store=disk(), run_id="run")
+
+    assert str(caught.value) == (
+        "run run has finished before; look at its report, or give another run_id"
+    )
+
+
 async def test_resume_says_what_may_exist(disk: Callable[[], Any]) -> None:
     flow = pipeline([increment], name="f")
 

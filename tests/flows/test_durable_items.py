@@ -14,7 +14,9 @@ from trio.testing import wait_all_tasks_blocked
 from actorflow import (
     Actor,
     ActorSystem,
+    Chunk,
     CircuitBreaker,
+    Context,
     Deadline,
     EncodeError,
     Fixed,
@@ -533,3 +535,57 @@ async def test_what_waits_for_a_retry_keeps_nobody_from_running_alone(
     await finished(flow, Mortal(disk))
 
     assert done == [1, 0]
+
+
+# Results ---------------------------------------------------------------------------------
+
+
+async def parked(flow: Pipeline[Any, Any], store: Any, items: list[Any]) -> None:
+    """A life that feeds *items*, and is stopped while they are inside."""
+    async with flow.open(store=store, run_id="run") as run:
+        await run.feed(items)
+        await wait_all_tasks_blocked()
+        await run.stop()
+
+
+async def test_a_stream_has_what_was_inside_though_it_ends_while_the_run_opens(
+    disk: Callable[[], Any],
+) -> None:
+    gate = Gate()
+    await parked(pipeline([gate], name="f"), disk(), ["a", "b"])
+
+    gate.open()
+    async with pipeline([gate], name="f").stream([], store=disk(), run_id="run") as results:
+        assert sorted([each.value async for each in results]) == ["a", "b"]
+
+
+async def test_map_has_what_was_inside_though_it_ends_while_the_run_opens(
+    disk: Callable[[], Any],
+) -> None:
+    gate = Gate()
+    await parked(pipeline([gate], name="f"), disk(), ["a", "b"])
+
+    gate.open()
+    values = await pipeline([gate], name="f").map([], store=disk(), run_id="run")
+
+    assert values == ["a", "b"]
+
+
+async def test_a_stream_that_wants_chunks_has_those_of_what_was_inside(
+    disk: Callable[[], Any],
+) -> None:
+    gate = Gate()
+
+    async def words(context: Context) -> AsyncIterator[str]:
+        await gate(None)
+        yield "a"
+        yield "b"
+
+    flow = pipeline([words], name="f")
+    await parked(flow, disk(), [{}])
+    gate.open()
+    async with flow.stream([], chunks=True, store=disk(), run_id="run") as results:
+        found = [each async for each in results]
+
+    assert found[:2] == [Chunk("words", 0, "a"), Chunk("words", 0, "b")]
+    assert found[2].value == {"words_chunks": ["a", "b"]}

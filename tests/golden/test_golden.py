@@ -38,12 +38,19 @@ from tests.golden.write import CURRENT, SUMS, digest, kept
 #: Every golden file there has ever been; a new version adds its own.
 EVER = {
     "lines-1.1.jsonl",
+    "lines-2.1.jsonl",
     "output-1.1.jsonl",
+    "output-2.1.jsonl",
     "pieces-1.1.jsonl",
+    "pieces-2.1.jsonl",
     "runs-1.1.db",
+    "runs-2.1.db",
     "system-1.1.db",
+    "system-2.1.db",
     "walk-1.1.jsonl",
+    "walk-2.1.jsonl",
     "way-out-1.1.jsonl",
+    "way-out-2.1.jsonl",
 }
 
 

@@ -36,6 +36,11 @@ def split(page: bytes, limit: int = 10) -> Iterator[int]:
 async def save(name: str, size: int) -> None: ...
 
 
+@stage(reads=frozenset({"url"}), writes={"page"})
+async def load(url: str) -> bytes:
+    return url.encode()
+
+
 class Parser:
     async def __call__(self, page: bytes) -> int:
         return len(page)
@@ -50,6 +55,7 @@ assert_type(parse, Stage[bytes, list[int]])
 assert_type(crawl, Stage[str, bytes])
 assert_type(split, Stage[bytes, int])
 assert_type(save, Stage[Any, Any])
+assert_type(load, Stage[str, bytes])
 assert_type(stage(Parser()), Stage[bytes, int])
 assert_type(stage(plain, workers=2), Stage[bytes, str | None])
 assert_type(stage(fetch, name="again"), Stage[str, bytes])
