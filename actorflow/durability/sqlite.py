@@ -27,9 +27,10 @@ from actorflow.durability import sqlite_rows as rows
 from actorflow.durability.sqlite_link import Link
 from actorflow.durability.sqlite_owners import Owners, boot_id
 from actorflow.durability.sqlite_rows import execute
-from actorflow.durability.sqlite_schema import STEPS, Step, upgrade
+from actorflow.durability.sqlite_schema import STEPS, Step, known_version, upgrade
 from actorflow.durability.store import (
     Change,
+    CutRow,
     DeadQuery,
     DeadRow,
     Loaded,
@@ -40,6 +41,7 @@ from actorflow.durability.store import (
 )
 from actorflow.durability.terms import check_change, owner_name, storable, wrong_number
 from actorflow.errors import (
+    CommitFailed,
     LeaseLost,
     RunExistsError,
     RunInUseError,
@@ -78,6 +80,15 @@ _AGAIN = """
 
 _FOUND = """
     SELECT status, epoch, session, number, version, identity, doubted FROM run WHERE id = :run
+"""
+
+_CUTS = "SELECT number, full, body, crc FROM cut WHERE run = ? ORDER BY number"
+
+#: From the last full one on.
+_LAST_CUTS = """
+    SELECT number, full, body, crc FROM cut WHERE run = :run AND number >= coalesce(
+        (SELECT number FROM cut WHERE run = :run AND full ORDER BY number DESC LIMIT 1), 0)
+    ORDER BY number
 """
 
 _RUN_ROWS = """
@@ -127,13 +138,16 @@ class SqliteStore:
         self._owners: Owners | None = None
         self._ticks = 0
         self._held: dict[str, int] = {}
+        self._announced = False
 
     # The session ----------------------------------------------------------------------
 
     def open(self, session: Session) -> None:
         """Open or make the file, upgrade its schema, announce *session*.
 
-        What sessions held that are proven dead is free.
+        What sessions held that are proven dead is free. While another process holds the turn to
+        write, which one that is stopped may do for long, the file can be read all the same; then
+        the first `acquire` announces the session.
         """
         if self._link is not None:
             raise StoreError(self.url, "is open already")
@@ -147,11 +161,21 @@ class SqliteStore:
                 upgrade(self.url, db, self._steps)
                 owners.sweep(db)
                 owners.announce(db, 0.0, 0)
+            self._announced = True
+        except CommitFailed as error:
+            self._announced = False
+            if error.reason != "busy" or not self._is_latest(link):
+                link.close(delete=True)
+                raise
         except BaseException:
             link.close(delete=True)
             raise
         owners.tidy()
         self._link, self._owners = link, owners
+
+    def _is_latest(self, link: Link) -> bool:
+        with link.reading() as db:
+            return known_version(self.url, db, self._steps) == len(self._steps)
 
     def close(self) -> None:
         """End the session and give its runs free; twice does nothing.
@@ -160,11 +184,12 @@ class SqliteStore:
         """
         if self._link is None:
             return
-        written = False
+        written = not self._announced
         try:
             with contextlib.suppress(StoreError):
-                with self._link.writing() as db:
-                    self._who().leave(db)
+                if self._announced:
+                    with self._link.writing() as db:
+                        self._who().leave(db)
                 written = True
         finally:
             self._end().close(delete=written)
@@ -177,6 +202,7 @@ class SqliteStore:
     def renew(self, now: float, ticks: int) -> None:
         """Keep the lease; see `Store.renew`. Each run that was lost is told once."""
         link, owners = self._use(), self._who()
+        self._announced = True
         with link.writing() as db:
             owners.announce(db, now, ticks)
             ours = execute(db, "SELECT id, epoch FROM run WHERE session = ?", (owners.me.id,))
@@ -197,6 +223,7 @@ class SqliteStore:
         """Make *run* ours; see `Store.acquire`. Counts as a renewal."""
         link, owners, run = self._use(), self._who(), storable(run)
         whose = {"run": run, "me": owners.me.id, "now": now}
+        self._announced = True
         with link.writing() as db:
             known = execute(db, _FOUND, {"run": run})
             if not known:
@@ -229,13 +256,10 @@ class SqliteStore:
         """
         with self._use().reading() as db:
             key, number, results = _one(db, run, "key, number, results")
-            cuts = execute(
-                db, "SELECT number, full, body, crc FROM cut WHERE run = ? ORDER BY number", (key,)
-            )
+            cuts = execute(db, _LAST_CUTS, {"run": key})
             blame = execute(db, "SELECT id, count FROM blame WHERE run = ?", (key,))
             dead = execute(db, "SELECT count(*) FROM dead WHERE run = ?", (key,))[0][0]
-        rows.check_chain(self.url, run, number, [cut[:2] for cut in cuts])
-        bodies = (rows.cut_body(self.url, run, at, body, crc) for at, _, body, crc in cuts)
+        bodies = (each.body for each in rows.cut_rows(self.url, run, number, cuts))
         return Loaded(tuple(bodies), dict(blame), results, dead)
 
     def commit(self, change: Change) -> None:
@@ -280,6 +304,18 @@ class SqliteStore:
             RunRow(*(*head, "" if host is None else owner_name(host, pid), *facts))
             for head, host, pid, facts in ((row[:6], row[6], row[7], row[8:]) for row in found)
         ]
+
+    def cuts(self, run: str) -> list[CutRow]:
+        """Every cut of *run* that is kept, in order.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            StoreCorrupt: A cut is missing or is not what was written.
+        """
+        with self._use().reading() as db:
+            key, number = _one(db, run, "key, number")
+            found = execute(db, _CUTS, (key,))
+        return rows.cut_rows(self.url, run, number, found)
 
     def results(self, run: str, after: int = 0, limit: int = 1000) -> list[ResultRow]:
         """Stored results with a `seq` above *after*, in order; none if there is no such run."""

@@ -206,7 +206,7 @@ def connect(
             "trusted_schema = OFF",
         ):
             db.execute(f"PRAGMA {setting}").fetchall()
-        _refuse_newer(url, db, steps)  # Its tables may have other names.
+        known_version(url, db, steps)  # Its tables may have other names.
         _check_runs(url, db)
     except BaseException:
         db.close()
@@ -230,15 +230,20 @@ def upgrade(url: str, db: sqlite3.Connection, steps: Sequence[Step]) -> None:
         SchemaTooNew: A later release wrote it.
         StoreCorrupt: It has no version.
     """
-    found = _refuse_newer(url, db, steps)
+    found = known_version(url, db, steps)
     for step in steps[found:]:
         step(db)
     if found < len(steps):
         db.execute("UPDATE meta SET version = ?", (len(steps),))
 
 
-def _refuse_newer(url: str, db: sqlite3.Connection, steps: Sequence[Step]) -> int:
-    """The version of the schema, which is one that we know."""
+def known_version(url: str, db: sqlite3.Connection, steps: Sequence[Step]) -> int:
+    """The version of the schema.
+
+    Raises:
+        SchemaTooNew: A later release wrote it.
+        StoreCorrupt: It has no version.
+    """
     found = _version(url, db)
     if found > len(steps):
         raise SchemaTooNew(url, found, len(steps))

@@ -460,6 +460,28 @@ def test_somebody_who_keeps_the_turn_is_busy(path: Path, opened: Opened) -> None
     commit(store, owned, 1)
 
 
+def test_who_only_reads_needs_no_turn(path: Path, opened: Opened) -> None:
+    store = opened()
+    owned = store.acquire("run", 0.0)
+    commit(store, owned, 1)
+    held = FileLock(f"{path}.lock")
+    assert held.try_lock()
+
+    reader = opened(wait=0.0)
+    assert [each.run for each in reader.runs()] == ["run"]
+    assert len(reader.load("run").cuts) == 1
+    with pytest.raises(CommitFailed, match="no turn to write"):
+        reader.acquire("other", 0.0)
+
+    held.close()
+    assert reader.acquire("other", 0.0).new
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM session").fetchone() == (2,)
+    reader.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM session").fetchone() == (1,)
+
+
 # The cost of a commit ---------------------------------------------------------------------
 
 
