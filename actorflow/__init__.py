@@ -80,12 +80,14 @@ from actorflow.errors import (
     VersionMismatch,
     WorkerDied,
 )
+from actorflow.flows.differing import RunDiff
 from actorflow.flows.executor import Executor
 from actorflow.flows.futures import Future
 from actorflow.flows.graph import Graph
 from actorflow.flows.pipeline import Pipeline
 from actorflow.flows.results import Chunk, ItemResult, Report, RunStats
 from actorflow.flows.run import Run
+from actorflow.flows.runs import Runs
 from actorflow.flows.sinks import JsonLinesSink, Sink, TextLinesSink
 from actorflow.flows.sources import IterableSource, JsonLinesSource, Source, TextLinesSource
 from actorflow.graph.nodes import Batch, Parallel, Route, Send
@@ -187,10 +189,12 @@ __all__ = [
     "Retry",
     "Route",
     "Run",
+    "RunDiff",
     "RunExistsError",
     "RunInUseError",
     "RunNotFoundError",
     "RunStats",
+    "Runs",
     "SchemaError",
     "SchemaTooNew",
     "Send",

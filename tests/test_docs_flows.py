@@ -8,10 +8,15 @@ import pytest
 
 from tests.programs import printed, programs
 
+#: Pages with programs, and how many they have.
+PAGES = {"flows.md": 5, "watching.md": 3}
 
-@pytest.mark.parametrize("number", range(4))
-def test_the_programs_of_flows_run(number: int, tmp_path: Path) -> None:
-    found = programs("flows.md")
+CASES = [(page, number) for page, count in PAGES.items() for number in range(count)]
 
-    assert len(found) == 4
+
+@pytest.mark.parametrize(("page", "number"), CASES)
+def test_the_programs_of_a_page_run(page: str, number: int, tmp_path: Path) -> None:
+    found = programs(page)
+
+    assert len(found) == PAGES[page]
     assert printed(found[number], tmp_path) == found[number].prints

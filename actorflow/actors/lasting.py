@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from actorflow.core.envelope import Envelope
+from actorflow.core.envelope import Envelope, address, message_id
 from actorflow.durability.hold import Hold
 from actorflow.durability.letters import dead_row, read_letter
 from actorflow.durability.records import messages_of, without_garbage
@@ -113,7 +113,20 @@ class Lasting:
             else:
                 self._mail.setdefault(record.box, Mail()).add(envelope, record)
         self._journal.begin_after(state.number, orders)
+        self._find_askers()
         hold.state = None
+
+    def _find_askers(self) -> None:
+        """Find which messages are here that have asked something, and will ask it again."""
+        questions = [(each.root, each.path) for mail in self._mail.values() for each in mail.asked]
+        questions += (address(key) for state in self._states.values() for key in state["answers"])
+        askers = {(root, path[0]) for root, path in questions if path is not None}
+        if not askers:
+            return
+        for mail in self._mail.values():
+            for each in mail.envelopes():
+                if (each.root, each.path) in askers:
+                    self._journal.asks[message_id(each)] = []
 
     def _give_up(self, envelope: Envelope, box: str, fault: Exception) -> None:
         self._kernel.held += 1

@@ -26,6 +26,7 @@ from actorflow.cli.stores import (
     table,
     wants_json,
 )
+from actorflow.core.letters import REASONS
 
 if TYPE_CHECKING:
     from actorflow.durability.store import DeadQuery, DeadRow
@@ -46,12 +47,16 @@ def _filters(command: C) -> C:
     for name, metavar, text in (
         ("--id", "ID", "Of the message with this id."),
         ("--error", "TYPE", "With an error of this type, such as ValueError."),
-        ("--reason", "REASON", "With this reason, such as failed or poison."),
         ("--stage", "STAGE", "That died in this stage or actor."),
         ("--run", "ID", "Of this run."),
     ):
         command = click.option(name, metavar=metavar, help=text)(command)
-    return command
+    return click.option(
+        "--reason",
+        metavar="REASON",
+        type=click.Choice(REASONS),
+        help="With this reason, such as failed or poison.",
+    )(command)
 
 
 @click.group(short_help="List, show, replay and purge dead letters.")

@@ -69,7 +69,7 @@ class Outcome:
             return Code.USAGE if isinstance(self.error, wrong) else Code.FAILED
         if self.report is None or self.report.counts["held"] or not self.read:
             return Code.PARKED
-        return Code.DEAD_LETTERS if self.report.counts["dead"] else Code.DONE
+        return Code.DEAD_LETTERS if self.report.dead or self.report.counts["dead"] else Code.DONE
 
 
 def drive(

@@ -121,6 +121,14 @@ def _migrations(
     help="Whether the store keeps results too, for `actorflow runs results`.",
 )
 @click.option(
+    "--keep",
+    metavar="N",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Checkpoints that `actorflow runs fork` can go back to, at least.",
+)
+@click.option(
     "--migrate",
     metavar="OLD=NEW",
     multiple=True,
@@ -159,6 +167,7 @@ def run(
     run_id: str | None,
     resume: str,
     results: str,
+    keep: int,
     migrate: dict[str, str] | None,
     workers: dict[str, int],
     progress: str,
@@ -176,10 +185,9 @@ def run(
     A line that cannot be read becomes a dead letter with its number; the others go on.
     Values come out as they are ready. What became of the items is told on standard error.
 
-    SIGTERM reads no more and finishes what is held, for up to 30 seconds; a second one
-    stops, a third exits at once. Ctrl-C stops, a second one exits at once. If input is
-    left unread or items are held then, the exit code is 75 (after Ctrl-C 130), and the
-    line up to which the input was read is told.
+    SIGTERM reads no more and finishes what is held, for up to 30 seconds; a second one stops, a
+    third exits at once. Ctrl-C stops, a second one exits at once. If input is left unread or items
+    are held then, the exit code is 75 (after Ctrl-C 130); up to which line it was read is told.
 
     With --store the run survives its process, also kill -9 at any moment: the same
     command goes on with it, and a file of output is what an undisturbed run writes. Of a
@@ -188,7 +196,7 @@ def run(
     """
     from actorflow.cli.load import load_flow
 
-    kept = _kept(store, resume=resume, results=results, migrate=migrate)
+    kept = _kept(store, resume=resume, results=results, keep=keep, migrate=migrate)
     _check_files(given, output, dead, store)
     flow = _with_workers(load_flow(target), workers)
     if store is not None:
@@ -218,7 +226,7 @@ def _kept(store: str | None, **options: Any) -> dict[str, Any]:
 
         require_folder(store)
         return {"store": store, **options}
-    usual = {"resume": "auto", "results": "discard", "migrate": None}
+    usual = {"resume": "auto", "results": "discard", "keep": 5, "migrate": None}
     for name, value in options.items():
         if value != usual[name]:
             raise Trouble(f"--{name} needs --store", Code.USAGE)
@@ -277,7 +285,12 @@ def in_line(error: Exception, code: Code) -> Trouble:
         return trouble(error)
     if code is Code.USAGE:
         return Trouble(f"{error}; give the --output that the run began with", code, error)
-    return Trouble(in_words(error), code, error)
+    return Trouble(in_words(error), code, error, more=_notes(error))
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What an error of the system has been told of what helps."""
+    return list(getattr(error, "__notes__", ())) if isinstance(error, OSError) else []
 
 
 # What the options name ----------------------------------------------------------------
@@ -322,7 +335,9 @@ def _sink(path: str, style: str) -> Any:
 
 
 def _cannot(verb: str, name: str, error: OSError) -> Trouble:
-    return Trouble(f"cannot {verb} {name}: {error.strerror or error}", Code.USAGE, error)
+    return Trouble(
+        f"cannot {verb} {name}: {error.strerror or error}", Code.USAGE, error, more=_notes(error)
+    )
 
 
 def _is_special(path: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from actorflow.cli.forks import diff, fork
 from actorflow.cli.front import Code, Trouble, debug_option
 from actorflow.cli.stores import (
     PAGE,
@@ -142,6 +143,10 @@ def results(run: str) -> None:
                     click.echo(json.dumps(each, ensure_ascii=False))
     if wants_json():
         say_json(found)
+
+
+runs.add_command(fork)
+runs.add_command(diff)
 
 
 # What is known --------------------------------------------------------------------------

@@ -39,6 +39,15 @@ SHOWN = 10
 FACT_WIDTH = 90
 
 
+class _Checkpoint(click.Argument):
+    """One of two numbers that are given together or not at all: the usage has ``[A B]``."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Its own name, without the brackets around both."""
+        assert self.metavar is not None
+        return f"'{self.metavar.strip('[]')}'"
+
+
 @click.group(short_help="Show, compare and export the checkpoints of a run.")
 @store_option
 @json_option
@@ -56,19 +65,23 @@ def snapshot() -> None:
 
 @snapshot.command(short_help="Show what a run holds.")
 @click.argument("run", metavar="RUN")
+@click.option("--at", metavar="N", type=int, help="The checkpoint; the last one if not given.")
 @store_option
 @json_option
 @import_option
 @debug_option
-def show(run: str) -> None:
-    """Show what the checkpoints of a run add up to: messages by mailbox and lane, facts by
-    name, and the oldest messages.
+def show(run: str, at: int | None) -> None:
+    """Show what a run holds at a checkpoint: messages by mailbox and lane, facts by name, and the
+    oldest messages.
 
     \b
     Example: actorflow snapshot show crawl --store sqlite:///run.db
+             actorflow snapshot show crawl --at 17 --store sqlite:///run.db
+
+    The last checkpoints of a run are kept, at least as many as its keep= says.
     """
     with opened(store_url()) as store:
-        found = _summary(run, _kept(store, run))
+        found = _summary(run, _kept(store, run), at)
     if wants_json():
         say_json(found)
     else:
@@ -77,8 +90,8 @@ def show(run: str) -> None:
 
 @snapshot.command(short_help="Show what changed between two checkpoints.")
 @click.argument("run", metavar="RUN")
-@click.argument("before", metavar="[A", type=int, required=False)
-@click.argument("after", metavar="B]", type=int, required=False)
+@click.argument("before", cls=_Checkpoint, metavar="[A", type=int, required=False)
+@click.argument("after", cls=_Checkpoint, metavar="B]", type=int, required=False)
 @store_option
 @json_option
 @debug_option
@@ -146,7 +159,7 @@ def export(run: str, file: str) -> None:
 
 
 def _kept(store: Store, run: str) -> list[Cut]:
-    """The cuts of a run, read.
+    """All cuts of a run that are kept, read.
 
     Raises:
         RunNotFoundError: There is no such run.
@@ -157,15 +170,18 @@ def _kept(store: Store, run: str) -> list[Cut]:
 
     run_row(store, run)
     try:
-        return [read_cut(data) for data in store.load(run).cuts]
+        return [read_cut(each.body) for each in store.cuts(run)]
     except DecodeError as error:
         text = f"the checkpoint of run {run!r} cannot be read: {error}"
         raise StoreCorrupt(store.url, text) from error
 
 
-def _id_order(key: Key) -> tuple[int, ...]:
-    """Oldest first: an item has the number in which it was fed, its pieces come behind it."""
-    return tuple(map(int, str(key).split(".")))
+def _id_order(key: Key) -> tuple[Any, ...]:
+    """Oldest first: an item has the number in which it was fed, its pieces come behind it. What
+    came from another system has that one's numbers, and is listed by its name."""
+    root, *steps = str(key).split(".")
+    home, _, number = root.rpartition("/")
+    return (home, int(number), *map(int, steps))
 
 
 def _message(key: Key, record: Record) -> dict[str, Any]:
@@ -201,10 +217,12 @@ def _fact(data: bytes) -> dict[str, Any]:
 # Showing --------------------------------------------------------------------------------
 
 
-def _summary(run: str, cuts: list[Cut]) -> dict[str, Any]:
+def _summary(run: str, cuts: list[Cut], at: int | None) -> dict[str, Any]:
     from actorflow.wire.snapshot import LANES, fold, read_record
 
-    state = fold(cuts)
+    if at is not None and not cuts:
+        raise Trouble(f"run {run!r} has no checkpoint yet", Code.USAGE)
+    state = fold(cuts) if at is None else _state_at(run, cuts, at)
     counts: Counter[tuple[str, int]] = Counter()
     for data in state.messages.values():
         assert data is not None
@@ -239,7 +257,7 @@ def _summary_words(found: dict[str, Any]) -> Iterator[str]:
         return
     first, last = found["kept"]["first"], found["kept"]["last"]
     kept = f"{first:,}" if first == last else f"{first:,} to {last:,}"
-    yield f"run {found['run']}: checkpoint {last:,} of {moment(found['at'])}; kept: {kept}"
+    yield f"run {found['run']}: checkpoint {found['cut']:,} of {moment(found['at'])}; kept: {kept}"
     yield ""
     yield f"{found['messages']:,} messages"
     if found["mailboxes"]:

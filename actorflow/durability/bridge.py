@@ -21,6 +21,7 @@ import trio
 
 from actorflow.durability.store import Session, Store
 from actorflow.errors import LeaseLost, StoreUnavailable
+from actorflow.runtime.ports import simulation
 
 __all__ = ["PATIENCE", "SWITCH_SECONDS", "Bridge"]
 
@@ -103,6 +104,7 @@ class Bridge:
         self._lost = False
         self._renewed = 0.0
         self._inline = not getattr(store, "blocking", True)
+        self._simulated: Any = None
         self.ticks = 0
 
     async def open(self) -> None:
@@ -112,6 +114,9 @@ class Bridge:
             StoreError: The store cannot be opened.
         """
         self._token = trio.lowlevel.current_trio_token()
+        simulated = simulation()
+        if simulated is not None:
+            self._inline, self._simulated = True, simulated.thread_of(self.store)
         if self._inline:
             self._renewed = trio.current_time()
             await self.call(self.store.open, self.session)
@@ -152,11 +157,11 @@ class Bridge:
             StoreUnavailable: It did not answer in time; it may still happen.
             Exception: What *fn* raised.
         """
+        seconds = self._patience if seconds is None else seconds
         if self._inline:
-            return await self._call_here(fn, *args)
+            return await self._call_here(fn, *args, seconds=seconds)
         answer = _Answer()
         self._jobs.put((fn, args, answer))
-        seconds = self._patience if seconds is None else seconds
         with trio.move_on_after(seconds, shield=True):
             await answer.event.wait()
         if not answer.event.is_set():
@@ -166,15 +171,22 @@ class Bridge:
         value: T = answer.value
         return value
 
-    async def _call_here(self, fn: Callable[..., T], *args: Any) -> T:
-        """In the loop: of a store that never waits for anybody."""
+    async def _call_here(self, fn: Callable[..., T], *args: Any, seconds: float) -> T:
+        """In the loop: of a store that never waits for anybody, or in a simulation."""
+        if self._simulated is not None:
+            self._renew_if_due()
+            value: T = await self._simulated.call(fn, args, seconds)
+            return value
         with trio.CancelScope(shield=True):
             await trio.lowlevel.checkpoint()
+        self._renew_if_due()
+        return fn(*args)
+
+    def _renew_if_due(self) -> None:
         now = trio.current_time()
         if now - self._renewed >= self.session.lease / RENEWALS:
             self._renewed = now
             self._renew()
-        return fn(*args)
 
     # In the thread --------------------------------------------------------------------
 

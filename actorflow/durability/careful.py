@@ -1,16 +1,17 @@
 """After an unclean end: find the message that ends the process, and lose none but that.
 
-    lease wanted ──► is it blamed often enough? ──► poison
-                 └─► write (message, place, count + 1) to the disk ──► lease
-    it leaves ────► the entry goes with the next write
-
 Whatever runs while the process dies is found with an entry at the next start. That hits
-neighbours too: so a message that has an entry runs alone, and is given up only after
-`LIMIT` such ends, or as many as its attempts. Leases of one scheduler round share a write.
+neighbours too: so a message that was there at an unclean end runs alone, and is given up only
+after `LIMIT` such ends, or as many as its attempts. Leases of one round share a write.
 
-Alone means that no other handler runs. A turn that waits for room runs none: it leaves,
-and a generator that goes on after such a wait asks again. An entry whose message was then
-not leased after all is taken back with the next write, which is before anything else runs.
+Alone means that no other handler runs. A turn that waits for room or for an answer runs none:
+it *rests*, and has itself a lease again before it goes on. So a conversation is handled as what
+it consists of, one message after the other, each alone if it is a suspect; who asks is not
+blamed for what is asked. What came before the question is leased before it: no message
+overtakes another. If more of a handler may run than its wait for the answer (tasks of its own,
+an actor without an entry), the others may run too, but its entry stays.
+
+`alone` says how long others wait; an ask is not charged for that time.
 
 It ends when all restored messages are gone and `SECONDS` have passed: what a source hands
 out at first may be what had been in the works and in no cut.
@@ -19,16 +20,30 @@ out at first may be what had been in the works and in no cut.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
 
-from actorflow.core.envelope import Envelope, message_id
+from actorflow.core.envelope import Envelope
+from actorflow.durability.alone import Alone
 from actorflow.durability.checkpointer import Checkpointer
 from actorflow.durability.store import Change, Owned
+from actorflow.durability.suspects import (
+    ALLOWED,
+    RESTING,
+    RUNNING,
+    WANTED,
+    WRITING,
+    Blame,
+    Entry,
+    Suspect,
+    key_of,
+)
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.reply import excuse
 
 __all__ = ["LIMIT", "SECONDS", "TOGETHER", "Careful"]
 
@@ -50,7 +65,7 @@ class Careful:
         journal: Its journal, of which this is a part.
         checkpointer: Brings entries to the disk.
         owned: The run.
-        blame: Unclean ends by message and place, from the store.
+        blame: Entries by message and place, from the store.
         on_failure: Told when an entry cannot be written.
     """
 
@@ -67,196 +82,138 @@ class Careful:
         self._journal = journal
         self._checkpointer = checkpointer
         self._owned = owned
-        self._blame = dict(blame)
+        self._blame = Blame(blame)
         self._on_failure = on_failure
         self._until = kernel.now() + SECONDS
         self._restored: set[Envelope] = set()
-        self._boxes: list[Any] = []
-        self._wanted: dict[Envelope, Any] = {}
-        self._writing: dict[Envelope, Any] = {}
-        self._allowed: dict[Envelope, Any] = {}  # May be leased and have not been.
-        self._running: dict[Envelope, str] = {}  # Those and all that are leased.
-        self._resting: dict[Envelope, str] = {}
-        self._resuming: set[Envelope] = set()
-        self._resumed = trio.lowlevel.ParkingLot()
-        self._alone: Envelope | None = None
+        #: With the attempts that a message has there, and whether leases are looked at anyway.
+        self._boxes: dict[Any, tuple[int, bool]] = {}
+        self._suspects: dict[Envelope, Suspect] = {}
+        self._alone = Alone(kernel, self._wake)
+        self.closed = self._alone.closed
+        self.take_cleared = self._blame.take_cleared
         self._changed = trio.Event()
-        self._limits: dict[str, int] = {}
-        self._cleared: list[str] = []
-        self._reduced: dict[str, int] = {}
+        self._resumed = trio.lowlevel.ParkingLot()
+        self._over = False
 
-    def watch(self, box: Any, attempts: int = LIMIT) -> None:
+    def watch(self, box: Any, attempts: int = 1) -> None:
         """Ask before each lease from *box*, whose messages have so many *attempts*."""
+        self._boxes[box] = attempts, box.careful
         box.careful = True
         box.look_again()
-        self._boxes.append(box)
-        self._limits[box.path] = max(LIMIT, attempts)
+
+    def watches(self, box: Any) -> bool:
+        """Whether what runs from *box* has an entry."""
+        return box in self._boxes
+
+    def suspect(self, envelope: Envelope) -> Suspect | None:
+        """What is known of *envelope*, if it has an entry."""
+        return self._suspects.get(envelope)
 
     def restored(self, envelopes: Iterable[Envelope]) -> None:
         """*envelopes* come from before the unclean end."""
         self._restored.update(envelopes)
 
-    def count(self, envelope: Envelope, box: Any) -> int:
-        """How many unclean ends it has seen."""
-        return self._blame.get(_key(envelope, box), 0)
+    def entry(self, envelope: Envelope, box: Any) -> Entry:
+        """The unclean ends that it has seen in *box*, and its attempts there, as far as known."""
+        ends, attempts = self._blame.get(key_of(envelope, box))
+        return Entry(ends, min(max(attempts, envelope.attempt), self._boxes[box][0]))
 
     # Leases ---------------------------------------------------------------------------
 
     def asked(self, envelope: Envelope, box: Any) -> bool | None:
         """Whether the head of *box* may be leased now: yes, and it is; `None`, not yet; or no, it
         is poison."""
-        if self._allowed.pop(envelope, None) is not None:
-            return True
-        for each in [each for each, place in self._allowed.items() if place is box]:
-            self._take_back(each)  # It was overtaken, or its key makes it wait.
-        if envelope in self._wanted or envelope in self._writing:
+        suspect = self._suspects.get(envelope)
+        if suspect is not None:
+            if suspect.state == ALLOWED:
+                suspect.state = RUNNING
+                excuse(envelope)
+                return True
             return None
-        alone = self._alone
-        if alone is not None and alone.root != envelope.root:  # What it asks must be answered.
-            return None
-        count = self.count(envelope, box)
-        if count >= self._limits.get(box.path, LIMIT):
-            self._cleared.append(_key(envelope, box))
+        self._take_back(box)  # Who was allowed was overtaken, or its key makes it wait.
+        before = self.entry(envelope, box)
+        if before.ends >= max(LIMIT, self._boxes[box][0]):
             return False
-        if count and envelope.reply is None:
-            # It has been there when the process died: it runs alone. (Whoever asked runs too.)
-            if len(self._running) > len(self._allowed) or self._wanted or self._writing:
-                return None
-            for each in list(self._allowed):  # Their readers may wait for room here.
-                self._take_back(each)
-            self._alone = envelope
-            self._wanted[envelope] = box
-        else:
-            self._wanted[envelope] = box
-            if alone is None:
-                self._want_others(box)
-        self._changed.set()
+        suspect = self._alone.of(envelope)
+        if suspect is None:
+            if self._alone.waits_in(box):
+                self._alone.leave()  # It is not the head any more.
+            suspect = Suspect(envelope, box, key_of(envelope, box), before)
+        if self._enter(suspect) and self._alone.suspect is None:
+            self._want_others(box)
         return None
 
-    def _want_others(self, box: Any) -> None:
-        """Want what its readers will lease next from *box* too.
+    def begun(self, envelope: Envelope) -> None:
+        """It is leased: its attempt is the one that its entry says."""
+        if envelope in self._suspects:
+            envelope.attempt = self._suspects[envelope].entry.attempts
 
-        If the process dies before that, they have an entry without a reason and run alone in the
-        next life: that costs it a moment. A write for each round of leases would cost far more.
-        """
+    def convicted(self, envelope: Envelope, box: Any) -> Entry:
+        """It is poison: the entry that says so, which goes."""
+        entry = self.entry(envelope, box)
+        self._blame.clear(key_of(envelope, box))
+        return entry
+
+    def _enter(self, suspect: Suspect) -> bool:
+        """Whether the entry of *suspect* is to be written now."""
+        if self._alone.excludes(suspect):
+            return False
+        if suspect.before.ends:
+            if not suspect.pressing and any(each.active for each in self._suspects.values()):
+                self._alone.expect(suspect)
+                return False
+            self._take_back()  # Their readers may wait for room here.
+            self._alone.begin(suspect)
+        self._want(suspect)
+        return True
+
+    def _want(self, suspect: Suspect) -> None:
+        suspect.want(self._boxes[suspect.box][0])
+        self._suspects[suspect.envelope] = suspect
+        self._changed.set()
+
+    def _want_others(self, box: Any) -> None:
+        """Want what is leased next from *box* too: a write for each round of leases would cost far
+        more than that they run alone for no reason, if the process dies before they begin."""
         most = max(len(box.readers), TOGETHER)
         heads = itertools.islice(itertools.chain(box.due or (), box.queue), most)
         for each in heads:
-            if each in self._running or each in self._wanted or each in self._writing:
+            if each in self._suspects:
                 continue
-            if self.count(each, box):
+            before = self.entry(each, box)
+            if before.ends:
                 return
-            self._wanted[each] = box
+            self._want(Suspect(each, box, key_of(each, box), before))
 
     def left(self, envelope: Envelope, *, for_good: bool = False) -> None:
         """The handler of *envelope* does not run any more, or the message has gone *for_good*."""
         if for_good:
             self._restored.discard(envelope)
-            box = self._wanted.pop(envelope, None) or self._writing.pop(envelope, None)
-            if box is not None:
-                self._cleared.append(_key(envelope, box))
-                self._make_way(envelope)
-        elif envelope in self._allowed:
-            self._take_back(envelope)
-            return
-        self._allowed.pop(envelope, None)
-        key = self._running.pop(envelope, None) or self._resting.pop(envelope, None)
-        if key is not None:
-            self._blame.pop(key, None)
-            self._cleared.append(key)
-            self._make_way(envelope)
+        suspect = self._suspects.get(envelope)
+        if suspect is None:
+            if self._alone.of(envelope) is not None:
+                self._alone.leave()
+        elif for_good or suspect.resumes or suspect.state in (RUNNING, RESTING):
+            del self._suspects[envelope]
+            self._blame.clear(suspect.key)
+            self._alone.end(suspect)
+        elif suspect.state == ALLOWED:
+            self._undo(suspect)
         if not self._restored:
             self._changed.set()
 
-    def _take_back(self, envelope: Envelope) -> None:
+    def _take_back(self, box: Any = None) -> None:
+        """Nobody, or nobody from *box*, may be leased any more."""
+        for each in list(self._suspects.values()):
+            if each.state == ALLOWED and (box is None or each.box is box):
+                self._undo(each)
+
+    def _undo(self, suspect: Suspect) -> None:
         """It was allowed to run and has not: this is no unclean end of it."""
-        del self._allowed[envelope]
-        self._reduce(self._running.pop(envelope))
-        self._make_way(envelope)
-
-    def rests(self, envelope: Envelope) -> None:
-        """The handler of *envelope* does not run while it waits for room."""
-        key = self._running.pop(envelope, None)
-        if key is not None:
-            self._resting[envelope] = key
-            self._reduce(key)
-            self._make_way(envelope)
-
-    def _reduce(self, key: str) -> None:
-        """If the process dies now, that is not to be counted."""
-        self._reduced[key] = self._blame[key] = self._blame[key] - 1
-
-    def _make_way(self, envelope: Envelope) -> None:
-        if self._alone is envelope:
-            self._alone = None
-        if self._alone is None:
-            self._wake()
-
-    async def again(self, envelope: Envelope, box: Any) -> None:
-        """Wait until the handler of *envelope*, which `rests`, may go on."""
-        self._resting.pop(envelope, None)
-        while self._alone is not None:
-            await self._resumed.park()
-        self._wanted[envelope] = box
-        self._resuming.add(envelope)
-        self._changed.set()
-        try:
-            while envelope in self._resuming and self._journal.careful is not None:
-                await self._resumed.park()
-        finally:
-            self._resuming.discard(envelope)
-
-    # Entries --------------------------------------------------------------------------
-
-    def take_cleared(self) -> list[str]:
-        """Entries that go with what is about to be written."""
-        taken, self._cleared = self._cleared, []
-        return taken
-
-    async def run(self) -> None:
-        """Write entries as they are wanted, until there is no need any more."""
-        while self._restored or self._kernel.now() < self._until:
-            with trio.move_on_at(self._until if not self._restored else float("inf")):
-                await self._changed.wait()
-            self._changed = trio.Event()
-            if self._wanted:
-                await trio.lowlevel.checkpoint()  # All leases of this round share one write.
-                await self._write()
-        self._journal.careful = None
-        for box in self._boxes:
-            box.careful = box.covered
-            box.look_again()
-        self._wake()
-
-    async def _write(self) -> None:
-        try:
-            await self._checkpointer.bring(self._entries)
-        except Exception as error:
-            self._on_failure(error)
-            return
-        writing, self._writing = self._writing, {}
-        for envelope, box in writing.items():
-            self._running[envelope] = _key(envelope, box)
-            if envelope in self._resuming:
-                self._resuming.discard(envelope)
-            else:
-                self._allowed[envelope] = box
-        self._wake()
-
-    def _entries(self) -> Change:
-        """What is to be written now."""
-        self._writing, self._wanted = self._wanted, {}
-        keys = [_key(envelope, box) for envelope, box in self._writing.items()]
-        entries = {key: self._blame.get(key, 0) + 1 for key in keys}
-        self._blame.update(entries)
-        reduced, self._reduced = self._reduced, {}
-        return Change(
-            run=self._owned.run,
-            epoch=self._owned.epoch,
-            blame={**reduced, **entries},
-            cleared=_without(self.take_cleared(), entries),
-            at=self._kernel.ports.wall(),
-        )
+        del self._suspects[suspect.envelope]
+        self._blame.set(suspect.key, suspect.before)
+        self._alone.end(suspect)
 
     def _wake(self) -> None:
         self._resumed.unpark_all()
@@ -264,10 +221,80 @@ class Careful:
             for _ in box.idle[:]:
                 box.wake_for_work()
 
+    # Rests ----------------------------------------------------------------------------
 
-def _without(keys: Iterable[str], others: dict[str, int]) -> list[str]:
-    return [key for key in keys if key not in others]
+    def rests(self, envelope: Envelope, *, keeps: bool = False) -> None:
+        """The handler of *envelope* does not run while it waits, or it *keeps* its entry."""
+        suspect = self._suspects.get(envelope)
+        if suspect is None or suspect.state != RUNNING:
+            return
+        suspect.state = RESTING
+        if not keeps:  # If the process dies now, that is not to be counted; its attempt is.
+            self._blame.set(suspect.key, Entry(suspect.before.ends, suspect.entry.attempts))
+        self._alone.end(suspect)
 
+    async def again(self, envelope: Envelope) -> None:
+        """Wait until the handler of *envelope*, which `rests`, may go on."""
+        suspect = self._suspects.get(envelope)
+        if suspect is None or suspect.state != RESTING:
+            return
+        suspect.resumes = True
+        while not self._over and suspect.state != RUNNING:
+            if suspect.state == RESTING:
+                self._enter(suspect)
+            await self._resumed.park()
 
-def _key(envelope: Envelope, box: Any) -> str:
-    return f"{message_id(envelope)} {box.path}"
+    def goes_on(self, suspect: Suspect) -> None:
+        """It has kept its entry while it waited."""
+        suspect.state = RUNNING if suspect.state == RESTING else suspect.state
+
+    # Entries --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Write entries as they are wanted, until there is no need any more."""
+        try:
+            while self._restored or self._kernel.now() < self._until:
+                with trio.move_on_at(self._until if not self._restored else math.inf):
+                    await self._changed.wait()
+                self._changed = trio.Event()
+                if any(each.state == WANTED for each in self._suspects.values()):
+                    await trio.lowlevel.checkpoint()  # All leases of this round share one write.
+                    await self._write()
+            self._journal.careful = None
+            for box, (_, careful) in self._boxes.items():
+                box.careful = careful or box.covered
+                box.look_again()
+            self._wake()
+        finally:
+            self.give_in()
+
+    def give_in(self) -> None:
+        """No entry will be written any more: whose turn rests may end."""
+        self._over = True
+        self._resumed.unpark_all()
+
+    async def _write(self) -> None:
+        try:
+            await self._checkpointer.bring(self._entries)
+        except Exception as error:
+            self.give_in()
+            self._on_failure(error)
+            return
+        for suspect in self._suspects.values():
+            if suspect.state == WRITING:
+                suspect.state = RUNNING if suspect.resumes else ALLOWED
+        self._wake()
+
+    def _entries(self) -> Change:
+        """What is to be written now."""
+        for suspect in self._suspects.values():
+            if suspect.state == WANTED:
+                suspect.state = WRITING
+                self._blame.set(suspect.key, suspect.entry)
+        return Change(
+            run=self._owned.run,
+            epoch=self._owned.epoch,
+            blame=self._blame.take_changed(),
+            cleared=self.take_cleared(),
+            at=self._kernel.ports.wall(),
+        )

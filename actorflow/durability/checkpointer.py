@@ -72,7 +72,8 @@ class Checkpointer:
         holds: Whether it is tried again at all.
         before: Called in the store's thread before each commit: brings files to the disk.
         about: Version, identity and name of the flow or system, for the first commit.
-        chain: Bytes of each cut that the store has of the run.
+        keep: How many of the last checkpoints can be put together again.
+        chain: Bytes of the last full cut that the store has of the run, and of each since.
         on_failure: Told when nothing will be on disk any more.
 
     Attributes:
@@ -92,6 +93,7 @@ class Checkpointer:
         holds: bool = True,
         before: Callable[[], None] | None = None,
         about: tuple[str, tuple[str, ...], str],
+        keep: int = 1,
         chain: Sequence[int] = (),
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -102,7 +104,7 @@ class Checkpointer:
         self._deadline = deadline
         self._holds = holds
         self._on_failure = on_failure
-        self._writer = _Writer(bridge, owned, before, about)
+        self._writer = _Writer(bridge, owned, before, about, keep)
         if chain:
             self._writer.whole, self._writer.since = chain[0], sum(chain[1:])
             self._writer.cuts = len(chain) - 1
@@ -202,8 +204,10 @@ class _Writer:
         owned: Owned,
         before: Callable[[], None] | None,
         about: tuple[str, tuple[str, ...], str],
+        keep: int,
     ) -> None:
         self.store = bridge.store
+        self.keep = keep
         self.about: tuple[Any, Any, Any] = about
         self.owned = owned
         self.before = before
@@ -259,6 +263,7 @@ class _Job:
             number=self._cut.number,
             cut=self._data,
             full=self._full,
+            keep=writer.keep,
             status=self._status,
             report=self._report,
             results=self._rows.results,

@@ -21,6 +21,7 @@ import attrs
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.runtime.journal import Journal, key_of
+from actorflow.runtime.reply import EXPECTED, UNASKED
 from actorflow.wire.codec import encode
 from actorflow.wire.snapshot import (
     ASIDE,
@@ -197,7 +198,9 @@ def _more(
         found["until"] = envelope.deadline + ahead
     if envelope.replays:
         found["replays"] = envelope.replays
-    if envelope.reply is not None and envelope.sender is not None:
+    if envelope.reply is not None and (
+        envelope.sender is not None or envelope.reply in (EXPECTED, UNASKED)
+    ):
         found["asked"] = True
     if envelope.item is not None:
         if members := envelope.item.kept():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -18,10 +18,11 @@ from actorflow.durability.store import Loaded, Owned, RunStatus, Session, Store
 from actorflow.errors import DecodeError, NotRunningError, StoreCorrupt
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.ports import random_bytes, wall_time
 from actorflow.wire.codec import decode
 from actorflow.wire.snapshot import Cut, fold, read_cut
 
-__all__ = ["NAME", "Hold"]
+__all__ = ["NAME", "Hold", "visiting"]
 
 #: Begins the key of the fact that is the id of an item.
 NAME = "name/"
@@ -60,8 +61,7 @@ class Hold:
         self.run = run
         self.kernel = kernel
         self.journal: Journal = kernel.journal
-        session = Session(secrets.token_bytes(16), socket.gethostname(), os.getpid(), lease)
-        wall = kernel.ports.wall
+        session, wall = _session(lease), kernel.ports.wall
         self.bridge = Bridge(store, session, wall, on_lost=self._lose, tune=tune, patience=patience)
         self.owned: Owned
         self.state: Cut | None = None
@@ -176,3 +176,28 @@ class Hold:
                 ended = f"{self.run} has ended before this was on disk"
                 journal.fail(NotRunningError(ended))
                 await self.bridge.close()
+
+
+@asynccontextmanager
+async def visiting(store: Store) -> AsyncIterator[Bridge]:
+    """A store that is open for as long as somebody looks into it, behind a thread of its own.
+
+    Raises:
+        StoreError: It cannot be opened, or is open already.
+    """
+    bridge = Bridge(store, _session(), wall_time, on_lost=_not_ours, tune=False)
+    await bridge.open()
+    try:
+        yield bridge
+    finally:
+        with trio.CancelScope(shield=True):
+            await bridge.close()
+
+
+def _session(lease: float = 30.0) -> Session:
+    """Of this process."""
+    return Session(random_bytes(16), socket.gethostname(), os.getpid(), lease)
+
+
+def _not_ours(error: BaseException) -> None:
+    """Whoever only looks holds no run that could be lost."""

@@ -18,6 +18,7 @@ import attrs
 
 from actorflow.durability.store import (
     Change,
+    CutRow,
     DeadQuery,
     DeadRow,
     Loaded,
@@ -77,7 +78,7 @@ class _Kept:
     flow: str = ""
     report: bytes | None = None
     doubted: bool = False
-    cuts: list[bytes] = attrs.Factory(list)
+    cuts: list[CutRow] = attrs.Factory(list)
     results: list[ResultRow] = attrs.Factory(list)
     dead: list[DeadRow] = attrs.Factory(list)
     last_dead: int = 0  # Numbers of purged letters are not given again.
@@ -202,7 +203,9 @@ class MemoryStore:
         self._me()
         with self._disk._lock:
             kept = self._kept(run)
-            return Loaded(tuple(kept.cuts), dict(kept.blame), len(kept.results), len(kept.dead))
+            begins = max((each.number for each in kept.cuts if each.full), default=0)
+            cuts = tuple(each.body for each in kept.cuts if each.number >= begins)
+            return Loaded(cuts, dict(kept.blame), len(kept.results), len(kept.dead))
 
     def commit(self, change: Change) -> None:
         """Apply *change* whole or not at all; see `Store.commit`."""
@@ -247,6 +250,16 @@ class MemoryStore:
         with self._disk._lock:
             rows = [self._row(kept) for kept in self._disk._runs.values()]
         return sorted(rows, key=lambda row: (-row.updated, row.run))
+
+    def cuts(self, run: str) -> list[CutRow]:
+        """Every cut of *run* that is kept, in order.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        self._me()
+        with self._disk._lock:
+            return list(self._kept(run).cuts)
 
     def results(self, run: str, after: int = 0, limit: int = 1000) -> list[ResultRow]:
         """Stored results with a `seq` above *after*, in order; none if there is no such run."""
@@ -337,7 +350,7 @@ class MemoryStore:
             kept.created,
             kept.updated,
             len(kept.cuts),
-            sum(map(len, kept.cuts)),
+            sum(len(each.body) for each in kept.cuts),
             len(kept.results),
             len(kept.dead),
             kept.report,
@@ -354,9 +367,12 @@ def _apply(kept: _Kept, change: Change) -> None:
     if change.number is not None and change.cut is not None:
         kept.number = change.number
         kept.doubted = False
+        kept.cuts.append(CutRow(change.number, change.full, bytes(change.cut)))
         if change.full:
-            kept.cuts.clear()
-        kept.cuts.append(bytes(change.cut))
+            last = change.number - change.keep + 1
+            fulls = (each.number for each in kept.cuts if each.full and each.number <= last)
+            begins = max(fulls, default=0)
+            kept.cuts = [each for each in kept.cuts if each.number >= begins]
     for item, body in change.results:
         kept.results.append(ResultRow(len(kept.results) + 1, storable(item), bytes(body)))
     for row in change.dead:

@@ -5,7 +5,8 @@
     reading():  BEGIN ─► ... ─► ROLLBACK        one snapshot; waits for nobody
 
 Whatever the driver or the system raises leaves here as a `StoreError`, with nothing half done
-and a connection that works: one that cannot even roll back is replaced.
+and a connection that works: one that cannot even roll back is replaced. A file that is not the
+one any more that was opened is found out before a transaction and after its commit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from actorflow.durability.locks import FileLock, Turn, life_lock
 from actorflow.durability.sqlite_errors import from_os, from_sqlite
+from actorflow.durability.sqlite_files import Held
 from actorflow.durability.sqlite_schema import Step, check_file, connect, create
 from actorflow.errors import CommitFailed, StoreError
 
@@ -53,6 +55,7 @@ class Link:
         self._steps = steps
         self._factory = factory
         self._pid = os.getpid()
+        self._file = Held(url, self.path)
         self._db: sqlite3.Connection | None = None
         self._life: FileLock | None = None
         self._turn: Turn | None = None
@@ -94,7 +97,7 @@ class Link:
         db, self._db = self._db, None
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
-                db.close()
+                self._file.let_go(db)
         if self._turn is not None:
             self._turn.close()
         if self._life is not None:
@@ -106,8 +109,10 @@ class Link:
 
         Raises:
             CommitFailed: Also when the turn does not come ("busy").
+            StoreError: The file is gone; what was committed last may be gone with it.
         """
         with self._turned():
+            self._check_file()
             db = self._usable()
             try:
                 db.execute("BEGIN IMMEDIATE")
@@ -128,6 +133,7 @@ class Link:
                 if isinstance(error, sqlite3.Error):
                     raise from_sqlite(self.url, error, committing=True) from error
                 raise
+            self._check_file()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -168,9 +174,18 @@ class Link:
         return self._db
 
     def _connected(self) -> sqlite3.Connection:
-        return connect(
-            self.url, self.path, self._synchronous, self._wait, self._factory, self._steps
+        return self._file.connect(
+            lambda: connect(
+                self.url, self.path, self._synchronous, self._wait, self._factory, self._steps
+            )
         )
+
+    def _check_file(self) -> None:
+        try:
+            self._file.check()
+        except OSError as error:  # Nobody can tell, not even whether a commit is in it.
+            failed = from_os(self.url, error)
+            raise CommitFailed(self.url, failed.detail, failed.reason, unknown=True) from error
 
     def _roll_back(self) -> None:
         """Leave no transaction open; a connection that cannot do that is dropped."""
@@ -183,4 +198,4 @@ class Link:
         except sqlite3.Error:
             self._db = None
             with contextlib.suppress(sqlite3.Error):
-                db.close()
+                self._file.let_go(db)

@@ -14,14 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from actorflow.durability.sqlite_errors import corrupt
-from actorflow.durability.store import Change, DeadQuery, DeadRow, ResultRow
+from actorflow.durability.store import Change, CutRow, DeadQuery, DeadRow, ResultRow
 from actorflow.durability.terms import storable
 
 __all__ = [
     "DEAD_COLUMNS",
-    "check_chain",
     "checksum",
-    "cut_body",
+    "cut_rows",
     "dead_row",
     "execute",
     "identity_lines",
@@ -45,6 +44,13 @@ _DEAD = (
     "INSERT INTO dead (run, seq, id, place, reason, error, text, traceback, attempts, at, "
     "replays, body, facts, crc)"
 )
+
+#: Cuts before the latest full one up to the first state that is kept.
+_DROP = """
+    DELETE FROM cut WHERE run = :run AND number < (
+        SELECT number FROM cut WHERE run = :run AND full AND number <= :last
+        ORDER BY number DESC LIMIT 1)
+"""
 
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -78,10 +84,10 @@ def write(db: sqlite3.Connection, key: int, results: int, dead: int, change: Cha
         change: What to write.
     """
     if change.cut is not None:
-        if change.full:
-            execute(db, "DELETE FROM cut WHERE run = ?", (key,))
         row = (key, change.number, int(change.full), change.cut, checksum(change.cut))
         _insert(db, "INSERT INTO cut (run, number, full, body, crc)", [row])
+        if change.full and change.number is not None:
+            execute(db, _DROP, {"run": key, "last": change.number - change.keep + 1})
     _insert(
         db,
         "INSERT INTO result (run, seq, id, body, crc)",
@@ -141,22 +147,20 @@ def _checked(url: str, what: str, crc: int, *bodies: bytes) -> None:
         raise corrupt(url, f"{what} is not what was written")
 
 
-def check_chain(url: str, run: str, number: int, cuts: Sequence[tuple[int, int]]) -> None:
-    """Every cut is there, from the first or a full one up to *number*.
+def cut_rows(url: str, run: str, number: int, cuts: Sequence[Sequence[Any]]) -> list[CutRow]:
+    """*cuts* as ``(number, full, body, crc)``: from the first or a full one up to *number*.
 
     Raises:
-        StoreCorrupt: One is missing.
+        StoreCorrupt: One is missing, or is not what was written.
     """
-    found = [at for at, _ in cuts]
+    found = [at for at, *_ in cuts]
     begins = found[0] if found else 1
     whole = begins == 1 or bool(cuts[0][1])
     if not whole or found != list(range(begins, number + 1)):
         raise corrupt(url, f"run {run!r}: of its cuts up to {number} only {found} are there")
-
-
-def cut_body(url: str, run: str, number: int, body: bytes, crc: int) -> bytes:
-    _checked(url, f"run {run!r}: cut {number}", crc, body)
-    return body
+    for at, _, body, crc in cuts:
+        _checked(url, f"run {run!r}: cut {at}", crc, body)
+    return [CutRow(at, bool(full), body) for at, full, body, _ in cuts]
 
 
 def result_row(url: str, seq: int, item: str, body: bytes, crc: int) -> ResultRow:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from actorflow.durability.sqlite_errors import corrupt
+from actorflow.durability.sqlite_files import first_bytes
 from actorflow.errors import SchemaTooNew, StoreCorrupt, StoreError
 
 __all__ = ["STEPS", "Step", "check_file", "connect", "create", "upgrade"]
@@ -111,10 +112,11 @@ def check_file(url: str, path: str) -> bool:
     if not os.path.isdir(folder):
         raise StoreError(url, f"there is no folder {folder}; make it first")
     try:
-        with open(path, "rb") as file:
-            header = file.read(HEADER_BYTES)
+        header = first_bytes(path, HEADER_BYTES)
     except FileNotFoundError:
         return False
+    if header is None:
+        return True
     if not header:
         raise StoreCorrupt(
             url, f"{path} is empty, a store never is; restore it, or delete it to begin anew"

@@ -20,6 +20,7 @@ import attrs
 
 __all__ = [
     "Change",
+    "CutRow",
     "DeadQuery",
     "DeadRow",
     "Loaded",
@@ -185,8 +186,23 @@ class RunRow:
 
 
 @attrs.frozen
+class CutRow:
+    """One cut that is kept.
+
+    Attributes:
+        number: Of the cut.
+        full: Whether it stands for all before it.
+        body: The cut, packed.
+    """
+
+    number: int
+    full: bool
+    body: bytes
+
+
+@attrs.frozen
 class Loaded:
-    """What a run left behind.
+    """What a run left behind: all that going on with it needs, and no cut more.
 
     Attributes:
         cuts: The last full cut and every one since, in order.
@@ -210,7 +226,10 @@ class Change:
         epoch: From `acquire`.
         number: Of the cut, one more than the last; `None` if this is none.
         cut: The cut, packed.
-        full: It stands for all cuts before it, which are dropped.
+        full: It stands for all cuts before it. Those that none of the last *keep* states needs are
+            dropped: the ones before the latest full cut with a number of ``number - keep + 1`` or
+            less.
+        keep: After a full cut, so many of the last states can be put together again.
         status: The run's new status; `None` leaves it. Any but "running" also gives it free.
         report: Its report, packed, with a final status.
         version: Version of the flow that writes; `None` leaves it.
@@ -228,6 +247,7 @@ class Change:
     number: int | None = None
     cut: bytes | None = None
     full: bool = False
+    keep: int = 1
     status: RunStatus | None = None
     report: bytes | None = None
     version: str | None = None
@@ -301,6 +321,9 @@ class Store(Protocol):
 
     def runs(self) -> list[RunRow]:
         """Every run, the latest first."""
+
+    def cuts(self, run: str) -> list[CutRow]:
+        """Every cut of *run* that is kept, in order: from the first of all or a full one on."""
 
     def results(self, run: str, after: int = 0, limit: int = 1000) -> list[ResultRow]:
         """Stored results with a `seq` above *after*, in order."""

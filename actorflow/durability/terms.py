@@ -25,14 +25,16 @@ def check_change(url: str, change: Change) -> None:
     """Refuse a change that contradicts itself, before anything is written.
 
     Raises:
-        StoreError: A cut without its number or the other way round, a report for a run that
-            goes on, or a time that is no number.
+        StoreError: A cut without its number or the other way round, nothing to be kept, a report
+            for a run that goes on, or a time that is no number.
     """
     wrong = ""
     if (change.number is None) != (change.cut is None):
         wrong = "a cut and its number go together"
     elif change.full and change.cut is None:
         wrong = "only a cut can be full"
+    elif change.keep < 1:
+        wrong = f"at least the last state is kept, got keep={change.keep}"
     elif change.report is not None and change.status in (None, "running"):
         wrong = "a report goes with the status that ends the run"
     elif not math.isfinite(change.at):

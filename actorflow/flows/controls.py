@@ -75,7 +75,7 @@ class Controls:
 
     def workers(self) -> tuple[WorkerState, ...]:
         """Every worker at this moment."""
-        return worker_states(self.stages)
+        return worker_states(self.stages, self._ledger.ids)
 
     def items(self, status: str | None = None) -> tuple[ItemState, ...]:
         """Where every item is that is inside, piece by piece; read from the mailboxes.
@@ -94,6 +94,11 @@ class Controls:
     def _items(self, observers: Iterable[Any]) -> Iterator[ItemState]:
         gathers = self._wiring.gathers
         return item_states(self.stages, gathers, self._ledger.ids, observers)
+
+    def snapshot(self) -> RunStats:
+        """All of it at one moment: `stats`, with every worker and every item that is inside. A
+        frozen copy."""
+        return attrs.evolve(self.stats(), items=self.items())
 
     # Being watched --------------------------------------------------------------------
 

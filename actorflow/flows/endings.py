@@ -29,7 +29,8 @@ from actorflow.errors import InsideTurn, NotRunningError
 from actorflow.flows.controls import Controls
 from actorflow.flows.feeding import Feeder
 from actorflow.flows.ledger import Outlet
-from actorflow.flows.results import Report
+from actorflow.flows.looking import held
+from actorflow.flows.results import Held, Report
 from actorflow.flows.taps import Tap
 from actorflow.flows.writing import Writer
 from actorflow.runtime.cell import CURRENT, turn_here
@@ -225,7 +226,14 @@ class Endings(Controls):
             dead=tuple(self._ledger.letters),
             restarts=stats.restarts,
             observer_failures=stats.observer_failures,
+            hook_failures=stats.hook_failures,
+            left=() if self._keeper is not None else self._left(),
         )
+
+    def _left(self) -> tuple[Held, ...]:
+        if not self._ledger.held:
+            return ()
+        return tuple(held(self.stages, self._wiring.gathers, self._ledger.ids))
 
     # What ends by itself --------------------------------------------------------------
 

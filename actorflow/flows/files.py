@@ -28,8 +28,10 @@ import trio
 
 from actorflow.errors import ConfigurationError, UsageError
 from actorflow.flows.cursors import FilePrint
+from actorflow.flows.diskfaults import naming
 from actorflow.flows.reopening import continued, emptied
 from actorflow.flows.tails import Tail
+from actorflow.runtime.ports import to_thread
 
 __all__ = [
     "STANDARD",
@@ -75,7 +77,7 @@ class _Blocks:
         """Open the file, if it is not open yet."""
         if self._file is None:
             # A named pipe opens when its other end does: that thread may be left behind.
-            await trio.to_thread.run_sync(
+            await to_thread(
                 self._open, limiter=self._limiter, abandon_on_cancel=_is_fifo(self.path)
             )
 
@@ -116,7 +118,7 @@ class BlockReader(_Blocks):
             self.check()
             return "it is no regular file any more"
         await self.open()
-        return await trio.to_thread.run_sync(self._resume, old, offset, limiter=self._limiter)
+        return await to_thread(self._resume, old, offset, limiter=self._limiter)
 
     def check(self) -> None:
         """Raise now what opening would raise, without waiting for anybody."""
@@ -149,7 +151,7 @@ class BlockReader(_Blocks):
                     await trio.lowlevel.wait_readable(self._file.fileno())
                 except OSError:  # What is always ready, such as /dev/null, cannot be waited for.
                     self._waits = False
-            block = await trio.to_thread.run_sync(self._read, self._file, limiter=self._limiter)
+            block = await to_thread(self._read, self._file, limiter=self._limiter)
         return block
 
     def close(self) -> None:
@@ -201,6 +203,7 @@ class BlockWriter(_Blocks):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
+        self._name = "stdout" if path == STANDARD else path
         self.offset = 0
         self.is_file = False
         self.tail = Tail()
@@ -225,7 +228,7 @@ class BlockWriter(_Blocks):
         Once that has failed it fails until the file is opened again: the system forgets what
         it could not write, and would say of the next attempt that all is well.
         """
-        with self._disk:
+        with self._disk, naming(self._name):
             self._sync()
 
     async def write(self, data: bytes) -> None:
@@ -253,12 +256,13 @@ class BlockWriter(_Blocks):
         file, self._file = self._file, None
         if file is not None:
             with trio.CancelScope(shield=True):  # The disk answers by itself.
-                await trio.to_thread.run_sync(self._finish, file, limiter=self._limiter)
+                await to_thread(self._finish, file, limiter=self._limiter)
 
     async def _in_thread(
         self, write: Callable[[RawFile, memoryview], int], file: RawFile, data: memoryview
     ) -> int:
-        written = await trio.to_thread.run_sync(write, file, data, limiter=self._limiter)
+        with naming(self._name):
+            written = await to_thread(write, file, data, limiter=self._limiter)
         self.offset += written
         if self.is_file:
             self.tail.add(data[:written])
@@ -293,7 +297,8 @@ class BlockWriter(_Blocks):
         return file
 
     def _open(self) -> None:
-        super()._open()
+        with naming(self._name):
+            super()._open()
         assert self._file is not None
         regular = stat.S_ISREG(_file_mode(self._file))
         self.is_file = regular and self.path != STANDARD
@@ -311,15 +316,16 @@ class BlockWriter(_Blocks):
                 raise
 
     def _finish(self, file: RawFile) -> None:
-        try:
-            with self._disk:
-                try:
-                    self._sync()
-                finally:
-                    self._unsynced = None
-        finally:
-            if self.path != STANDARD:
-                file.close()
+        with naming(self._name):
+            try:
+                with self._disk:
+                    try:
+                        self._sync()
+                    finally:
+                        self._unsynced = None
+            finally:
+                if self.path != STANDARD:
+                    file.close()
 
 
 def file_path(option: str, path: object, stream: str) -> str:

@@ -19,16 +19,19 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self
 
 import attrs
 import trio
 
 from actorflow import options
 from actorflow.core.letters import DeadLetter
-from actorflow.errors import StageError
+from actorflow.durability.urls import store_from_url
+from actorflow.errors import ConfigurationError, StageError
+from actorflow.flows.generic import In, Out
 from actorflow.flows.results import ItemResult, Report
 from actorflow.flows.run import Run
+from actorflow.flows.runs import Runs
 from actorflow.flows.settings import RUN_OPTIONS, run_settings
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.standing import only, standing_run, standing_runs
@@ -49,9 +52,6 @@ __all__ = ["Flow"]
 
 #: Dead letters that a run survives which only `invoke` feeds: its callers are told of each.
 NO_END = 1 << 62
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Flow(Generic[In, Out]):
@@ -118,7 +118,8 @@ class Flow(Generic[In, Out]):
                 ``total=None``, ``system=None`` (the `ActorSystem` to live in); ``store=None``
                 (a URL such as ``sqlite:///run.db``), and with it ``resume="auto"``,
                 ``results="discard"``, ``interval=None``, ``store_deadline=60.0``,
-                ``on_store_failure="hold"``, ``migrate=None``, ``lease=30.0``, ``tune=True``.
+                ``on_store_failure="hold"``, ``migrate=None``, ``lease=30.0``, ``tune=True``,
+                ``keep=5`` (checkpoints that `runs` can go back to).
 
         Raises:
             ConfigurationError: An option is unknown or out of range.
@@ -133,23 +134,38 @@ class Flow(Generic[In, Out]):
 
     async def run(
         self,
-        source: Source[In] | Iterable[In] | AsyncIterable[In],
+        source: Source[In] | Iterable[In] | AsyncIterable[In] | None = None,
+        *,
+        start: str | Mapping[str, Any] | None = None,
         **run_options: Any,
     ) -> Report:
         """Run all of *source* through the flow; values go to ``sink=`` or are dropped.
 
+        Args:
+            source: What is fed. With ``store=`` it may be left out: the run goes on with what it
+                holds, and reads nothing.
+            start: Name of the stage that is fed, if it is not the first; or, instead of *source*,
+                what is fed to each stage by its name. They are fed one after the other.
+            **run_options: As for `open`.
+
         Raises:
+            ConfigurationError: There is nothing to feed, or twice.
             ActorFlowError: Why the run could not go on.
             Exception: What the source or the sink raised.
         """
-        given = as_source(source)
-        async with self.open(**_counted(given, run_options)) as run:
-            if run.report is None:
-                await run.feed_from(given)
+        holds = source is None and start is None and run_options.get("store") is not None
+        starts = [] if holds else _starts(source, start)
+        if len(starts) == 1:
+            run_options = _counted(starts[0][1], run_options)
+        async with self.open(**run_options) as run:
+            for stage, given in starts if run.report is None else ():
+                await run.feed_from(given, stage=stage)
             return await run.finish()
 
     def run_sync(
-        self, source: Source[In] | Iterable[In] | AsyncIterable[In], **run_options: Any
+        self,
+        source: Source[In] | Iterable[In] | AsyncIterable[In] | None = None,
+        **run_options: Any,
     ) -> Report:
         """`run`, for code outside trio."""
 
@@ -314,6 +330,17 @@ class Flow(Generic[In, Out]):
 
     # Looking --------------------------------------------------------------------------
 
+    def runs(self, store: Any) -> Runs:
+        """The runs of a store: to compare them, and to begin one with what another had.
+
+        Args:
+            store: A URL such as ``sqlite:///run.db``, or a store that nobody has open.
+
+        Raises:
+            ConfigurationError: No store is named so.
+        """
+        return Runs(self.plan, store_from_url(store) if isinstance(store, str) else store)
+
     def check(self) -> None:
         """Do all that a run does before its first item, and start nothing.
 
@@ -350,6 +377,19 @@ class Flow(Generic[In, Out]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {len(self.plan.stages)} stages>"
+
+
+def _starts(source: Any, start: Any) -> list[tuple[str | None, Source[Any]]]:
+    """Which stages are fed, the first for `None`, and with what."""
+    if not isinstance(start, Mapping):
+        return [(options.optional(options.name, "run() start", start), as_source(source))]
+    if source is not None:
+        raise ConfigurationError("run() source", source, "None, as start= says what is fed")
+    if not start:
+        raise ConfigurationError("run() start", start, "items for one stage at least")
+    return [
+        (stage, as_source(each, option=f"run() start[{stage!r}]")) for stage, each in start.items()
+    ]
 
 
 def _counted(source: Source[Any], run_options: dict[str, Any]) -> dict[str, Any]:

@@ -8,21 +8,19 @@ graph.connect(links, fetch, feedback=True, max_depth=3, dedupe=lambda url: url)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from actorflow import options
 from actorflow.core.letters import DeadLetter
 from actorflow.errors import CompilationError, ConfigurationError
 from actorflow.flows.flow import Flow
+from actorflow.flows.generic import In, Out
 from actorflow.graph.graph import compile_graph
 from actorflow.graph.nodes import Batch, Parallel, Route
 from actorflow.graph.pipeline import compile_pipeline
 from actorflow.graph.plan import Edge, Plan
 
 __all__ = ["Graph"]
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Graph(Flow[In, Out]):

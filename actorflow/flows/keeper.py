@@ -158,6 +158,7 @@ class Keeper:
             packed = next(row.report for row in found if row.run == self.run_id)
             assert packed is not None
             self.report = read_report(self.run_id, packed, letters)
+            self._tell_version(owned)
             await hold.close(None)
             return self.report
         if not owned.new and owned.version:
@@ -167,6 +168,7 @@ class Keeper:
             deadline=settings.deadline,
             holds=settings.holds,
             before=self._sync,
+            keep=settings.keep,
             about=(self.plan.version, self.plan.identity(), self.plan.name),
         )
         checkpointer.gather = self.gather
@@ -181,6 +183,13 @@ class Keeper:
             self._restore(hold.state, letters)
             hold.state = None
         return None
+
+    def _tell_version(self, owned: Owned) -> None:
+        """The report is of another version of the flow, if it is: nothing of this one was run."""
+        if owned.version != self.plan.version:
+            text = "run %r was finished by version %s of the flow, this is %s: the report is that "
+            text += "one's and nothing was run; give another run id to run this one"
+            logger.warning(text, self.run_id, owned.version, self.plan.version)
 
     def _check_version(self, owned: Owned) -> None:
         found, migrate = self.plan.version, self._settings.migrate

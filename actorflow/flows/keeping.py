@@ -213,6 +213,8 @@ def ledger_for(kernel: Kernel, plan: Plan, settings: RunSettings, run_id: str) -
         "deps": settings.deps,
         "last": plan.exits[0],
         "run_id": run_id,
+        "asides": plan.asides,
+        "settles_early": bool(plan.asides) and plan.gives_one,
     }
     if settings.kept is None:
         return Ledger(kernel, **facts)

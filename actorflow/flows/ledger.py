@@ -48,6 +48,9 @@ class Ledger(Pieces):
         deps: What handlers find as ``ctx.deps``.
         last: Name of the stage whose values come out, of the first if there are several.
         run_id: Id of the run.
+        asides: Stages that nobody waits for.
+        settles_early: Whether takers have heard all of an item when they have heard anything, as it
+            gives one value at most and only asides go on.
 
     Attributes:
         letters: The dead letters, at most *max_dead*.
@@ -67,8 +70,12 @@ class Ledger(Pieces):
         deps: Any = None,
         last: str = "",
         run_id: str = "",
+        asides: frozenset[str] = frozenset(),
+        settles_early: bool = False,
     ) -> None:
         self.kernel = kernel
+        self.asides = asides
+        self.settles_early = settles_early
         self.last = self.leaving = last
         self.run_id = run_id
         self.window = window
@@ -165,7 +172,7 @@ class Ledger(Pieces):
                 return
             item.out = True
             if self.taps:
-                self._publish(envelope, "done", False)
+                self._publish(envelope, "done", self.settles_early)
             if self.kernel.watched:
                 tell_out(self, envelope)
             self._piece_gone(item, envelope)

@@ -69,7 +69,6 @@ class LineSource(trio.abc.AsyncResource, Generic[T]):
         self._splitter = LineSplitter(max_line)
         self._ended = False
         self._closed = False
-        self._clock = clock
         self._slice = Slice(clock)
 
     @property
@@ -198,7 +197,7 @@ class LineSource(trio.abc.AsyncResource, Generic[T]):
                 line = line.removeprefix(codecs.BOM_UTF8)
             if not self._skip_blank or isinstance(line, Long) or line.strip():
                 entries.append(self._entry(line))
-            if self._clock() >= until:
+            if self._slice.now() >= until:
                 break
 
     def _entry(self, line: bytes | Long) -> T | Malformed:

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from actorflow.core.envelope import Envelope, message_id
-from actorflow.flows.results import ItemState
+from actorflow.core.partway import visible
+from actorflow.flows.results import Held, ItemState
 from actorflow.observe.history import History, ItemRecord
 from actorflow.runtime.telling import owners
 from actorflow.stages.build import StageCell
+from actorflow.wire.codec import decode
 
-__all__ = ["STATUSES", "item_state", "item_states"]
+__all__ = ["STATUSES", "held", "item_state", "item_states"]
 
 #: What an item may be doing, and how it may have ended.
 STATUSES = ("waiting", "running", "retrying", "done", "skipped", "failed")
@@ -91,6 +93,26 @@ def _states(
             worker=worker,
             fed=envelope.born,
         )
+
+
+def held(
+    stages: Mapping[str, StageCell], gathers: Mapping[str, Any], ids: Mapping[int, Any]
+) -> Iterator[Held]:
+    """Every message that is inside, as it came to its stage."""
+    for name, stage in stages.items():
+        for envelope, _ in _messages(name, stage, gathers):
+            body = envelope.body
+            if envelope.packed is not None:  # A handler may have changed what it was given.
+                body = decode(envelope.packed, max_bytes=None)
+            yield Held(
+                item=ids.get(envelope.root, envelope.root),
+                message_id=message_id(envelope),
+                stage=name,
+                value=body,
+                attempts=envelope.attempt,
+                priority=envelope.priority,
+                metadata=dict(visible(envelope.headers)),
+            )
 
 
 def item_state(record: ItemRecord) -> ItemState:

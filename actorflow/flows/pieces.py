@@ -34,6 +34,8 @@ class Pieces:
         batchers: What waits for a batch to be full.
         ids: Ids that callers gave.
         ordered: Whether results leave in the order of feeding.
+        asides: Stages that nobody waits for.
+        settles_early: Whether an item's first result is its last.
         followed: Whether somebody must hear of the end of each item.
     """
 
@@ -45,6 +47,8 @@ class Pieces:
     batchers: tuple[Any, ...]
     ids: dict[int, Any]
     ordered: bool
+    asides: frozenset[str]
+    settles_early: bool
     followed: bool = False
 
     def fork(self, envelope: Envelope, more: int) -> None:
@@ -102,12 +106,14 @@ class Pieces:
         if type(item) is Branch:
             self._fail(item.group, letter)
             item.dead = True
+        elif letter.stage_or_actor in self.asides:
+            return  # What nobody waits for is no fault of the item.
         elif item is None or not item.dead:
             if type(item) is Bundle:
                 for member in item.members:
                     self._die(member, letter)
             elif self.taps:
-                self._publish(envelope, "failed", False, letter)
+                self._publish(envelope, "failed", self.settles_early, letter)
             if item is not None:
                 item.dead = True
 

@@ -6,17 +6,15 @@ flow = Pipeline([fetch, Parallel([spell, price]), save], name="shop")
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from actorflow.core.letters import DeadLetter
 from actorflow.flows.flow import Flow
+from actorflow.flows.generic import In, Out
 from actorflow.graph.pipeline import Node, compile_pipeline
 from actorflow.graph.stage import stage
 
 __all__ = ["Pipeline"]
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Pipeline(Flow[In, Out]):

@@ -8,6 +8,8 @@ from typing import NoReturn
 import attrs
 import trio
 
+from actorflow.runtime.ports import stopwatch
+
 __all__ = ["Malformed", "Slice", "refuse_closed"]
 
 #: How long a source holds the event loop at a stretch: a thousandth of a second is not felt
@@ -37,16 +39,19 @@ class Slice:
     """Lets other tasks run once per `SLICE_SECONDS` and once per `SLICE_PULLS`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.now = clock
+        self._begun = False
         self._until = 0.0
         self._pulls = SLICE_PULLS
 
     async def begin(self) -> float:
         """When the work that begins now should end, after letting others run if it is time."""
+        if not self._begun:
+            self._begun, self.now = True, stopwatch(self.now)
         self._pulls += 1
-        if self._pulls >= SLICE_PULLS or self._clock() >= self._until:
+        if self._pulls >= SLICE_PULLS or self.now() >= self._until:
             await trio.lowlevel.checkpoint()
-            self._until = self._clock() + SLICE_SECONDS
+            self._until = self.now() + SLICE_SECONDS
             self._pulls = 0
         return self._until
 

@@ -149,7 +149,8 @@ class WorkerState:
     Attributes:
         name: Path of the worker.
         state: "idle", "busy", "stuck" (a thread runs on after its time) or "down".
-        item: Id of the message it works on, or `None`.
+        item: Id of the item it works on, as text, or `None`.
+        message_id: Id of the message, which says which piece of the item it is, or `None`.
         incarnation: Which one; the first is 1.
         stage: Name of its stage.
         attempt: Which attempt of the message it is; 0 if it has none.
@@ -167,6 +168,7 @@ class WorkerState:
     state: str
     item: str | None
     incarnation: int
+    message_id: str | None = None
     stage: str = ""
     attempt: int = 0
     since: float | None = None
@@ -304,6 +306,7 @@ class RunStats:
         errors: By stage and type, the first 100.
         restarts: Workers restarted.
         observer_failures: How often an observer or a display has failed.
+        hook_failures: How often a hook has failed.
         workers: Every worker.
         items: For a display that has asked: the last items of a `History`, or else items that
             are inside.
@@ -318,9 +321,33 @@ class RunStats:
     errors: tuple[ErrorCount, ...]
     restarts: int
     observer_failures: int = 0
+    hook_failures: int = 0
     workers: tuple[WorkerState, ...] = ()
     items: tuple[ItemState, ...] = ()
     now: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Held:
+    """A message that was inside when a run ended before it was done.
+
+    Attributes:
+        item: Id of the fed item: its number, or what ``ids=`` said.
+        message_id: Of the message: that of the item, or of a piece such as ``"17.0"``.
+        stage: Name of the stage that it waited for or was in.
+        value: What that stage was to get.
+        attempts: How often it had been tried there.
+        priority: Its priority.
+        metadata: What was attached to it.
+    """
+
+    item: Any
+    message_id: str
+    stage: str
+    value: Any
+    attempts: int
+    priority: int
+    metadata: Mapping[str, Any] = _figures()
 
 
 @attrs.frozen(kw_only=True)
@@ -334,8 +361,11 @@ class Report:
         stages: By name.
         errors: By stage and type, the first 100.
         dead: The dead letters, at most `max_dead`.
+        left: What was inside at the end, of a run that was halted, stopped or drained too early;
+            of one with a store nothing, as it goes on from there by its id.
         restarts: Workers restarted.
         observer_failures: How often an observer or a display has failed.
+        hook_failures: How often a hook has failed.
     """
 
     run_id: str
@@ -346,3 +376,5 @@ class Report:
     dead: tuple[DeadLetter, ...]
     restarts: int = 0
     observer_failures: int = 0
+    hook_failures: int = 0
+    left: tuple[Held, ...] = ()

@@ -9,21 +9,22 @@ The run's body is outside all of that: nothing here cancels it.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, Generic, Self, TypeVar
+import functools
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from typing import Any, Generic, Self
 
 import trio
 
-from actorflow.core.envelope import DEFAULT_PRIORITY
+from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.errors import ConfigurationError, NotRunningError
 from actorflow.flows.feeding import Feeder
+from actorflow.flows.generic import In, Out
 from actorflow.flows.keeper import Keeper
 from actorflow.flows.keeping import KeepingLedger, ledger_for
 from actorflow.flows.ledger import OUTLET, Outlet, wake_at
 from actorflow.flows.lodging import house_for, kernel_for
 from actorflow.flows.progress import Progress
-from actorflow.flows.settings import RunSettings
+from actorflow.flows.settings import RunSettings, facts
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.submitting import Submitting
 from actorflow.flows.taps import ResultStream, Tap
@@ -33,12 +34,10 @@ from actorflow.graph.plan import Plan as FlowPlan
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.mailbox import Mailbox
+from actorflow.runtime.ports import random_bytes
 from actorflow.stages.build import StageCell
 
 __all__ = ["Run"]
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Run(Submitting, Generic[In, Out]):
@@ -57,11 +56,12 @@ class Run(Submitting, Generic[In, Out]):
         self.plan = plan
         self.settings = settings
         # A durable run that is started again by the same command finds itself by its name.
-        self.run_id = settings.run_id or (plan.name if settings.kept else secrets.token_hex(8))
+        self.run_id = settings.run_id or (plan.name if settings.kept else random_bytes(8).hex())
         self._writer: Writer | None = None
         self._sink_tap: Tap | None = None
         self._early: ResultStream | None = None
         self._wants_early: bool | None = None
+        self._context = settings.context
         kernel = self._kernel = kernel_for(plan.name, settings)
         kernel.run_id = self.run_id
         ledger = self._ledger = ledger_for(kernel, plan, settings, self.run_id)
@@ -151,6 +151,7 @@ class Run(Submitting, Generic[In, Out]):
         stage: str | None = None,
         priority: int = 100,
         ids: Iterable[Any] | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> list[Any]:
         """Feed *items*, waiting for room; returns their ids when all are accepted. Cancelled while
         it waits, it returns the ids of those that were, if any, and feeds no more: the
@@ -162,20 +163,21 @@ class Run(Submitting, Generic[In, Out]):
                 with others.
             priority: Lower is handled first, in every stage.
             ids: Ids for the items, one each; their numbers from 0 by default.
+            context: What handlers find in ``ctx.metadata``, beside that of the run.
 
         Raises:
             NotRunningError: The run has ended, or ends while this waits.
             ConfigurationError: *items* is one value, or the stage is unknown.
         """
         self._refuse_inside("run.feed()", "ctx.emit()")
-        target = self._feedable(stage, priority)
+        target, noted = self._feedable(stage, priority), self._attaching(context)
         await trio.lowlevel.checkpoint_if_cancelled()  # From here on it may be accepted.
-        accepted, ended = self._feeder.feed_at_once(items, target, priority, ids), True
+        accepted, ended = self._feeder.feed_at_once(items, target, priority, ids, noted), True
         if accepted is None:
             source = as_source(items, option="feed() items")
             accepted = []
             try:
-                ended = await self._feed(source, target, priority, ids, accepted)
+                ended = await self._feed(source, target, priority, ids, accepted, None, noted)
             except trio.Cancelled:
                 if not accepted:
                     raise
@@ -185,17 +187,37 @@ class Run(Submitting, Generic[In, Out]):
         if self._keeper is not None and accepted:
             with trio.CancelScope(shield=True):
                 await self._keeper.settled()
+            if self._kernel.ports.simulation is not None:
+                self._kernel.ports.simulation.fed(self.run_id, len(accepted))
         if not ended:
             text = f"run {self.run_id} ended while it was fed; it has taken {len(accepted)} items"
             raise NotRunningError(text)
         return accepted
 
-    async def feed_from(self, source: Source[In] | Iterable[In] | AsyncIterable[In]) -> None:
+    async def feed_from(
+        self,
+        source: Source[In] | Iterable[In] | AsyncIterable[In],
+        *,
+        stage: str | None = None,
+    ) -> None:
         """Feed all that *source* gives, as there is room for it; returns when it is at its end
-        or the run has stopped reading."""
+        or the run has stopped reading.
+
+        Args:
+            source: What is fed.
+            stage: Name of the stage to feed instead of the first.
+        """
         self._refuse_inside("run.feed_from()", "ctx.emit()")
-        given, target = as_source(source), self._feedable(None, DEFAULT_PRIORITY)
-        await self._feed(given, target, DEFAULT_PRIORITY, None, None, self._keep_source())
+        given, target = as_source(source), self._feedable(stage, DEFAULT_PRIORITY)
+        keep, noted = self._keep_source(), self._attaching(None)
+        await self._feed(given, target, DEFAULT_PRIORITY, None, None, keep, noted)
+
+    def _attaching(self, context: Mapping[str, Any] | None) -> Callable[[Envelope], None] | None:
+        """Attaches what the run says, and *context*, to each message that is fed."""
+        own = facts("feed() context", context)
+        if own is None and self._context is None:
+            return None
+        return functools.partial(_attach, {**(self._context or {}), **(own or {})})
 
     def _keep_source(self) -> Callable[[Progress], Any] | None:
         """Where a source tells how far it was read, in a durable run."""
@@ -232,9 +254,8 @@ class Run(Submitting, Generic[In, Out]):
     async def _feed_beside(self, source: Any) -> None:
         mailbox = self._stage(self.plan.entry).mailbox
         try:
-            await self._feeder.feed(
-                source, mailbox, DEFAULT_PRIORITY, None, None, self._keep_source()
-            )
+            keep, noted = self._keep_source(), self._attaching(None)
+            await self._feeder.feed(source, mailbox, DEFAULT_PRIORITY, None, None, keep, noted)
         except trio.Cancelled:
             raise
         except BaseException as error:
@@ -298,3 +319,7 @@ class Run(Submitting, Generic[In, Out]):
             raise NotRunningError(f"run {self.run_id} has not begun; use `async with`")
         if self._ending or not self._house.alive:
             raise NotRunningError(f"run {self.run_id} has ended; open another one")
+
+
+def _attach(context: Mapping[str, Any], envelope: Envelope) -> None:
+    envelope.headers = dict(context)

@@ -41,6 +41,7 @@ class StoreSettings:
             flow may go on with the run.
         lease: Seconds after which a process that does not answer has lost the run.
         tune: Whether the interpreter's switch interval is made short.
+        keep: How many of the last checkpoints can be put together again.
     """
 
     store: Any
@@ -52,6 +53,7 @@ class StoreSettings:
     migrate: Mapping[str, str] | None = None
     lease: float = 30.0
     tune: bool = True
+    keep: int = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +72,7 @@ class RunSettings:
         kept: How its store is used, or `None` without one.
         middleware: The flow's, the outermost first.
         hooks: The flow's.
+        context: What is attached to every item.
     """
 
     run_id: str | None
@@ -91,6 +94,7 @@ class RunSettings:
     kept: StoreSettings | None
     middleware: tuple[Any, ...] = ()
     hooks: tuple[Any, ...] = ()
+    context: Mapping[str, Any] | None = None
 
 
 def run_settings(
@@ -110,6 +114,7 @@ def run_settings(
     total: int | None = None,
     on_failure: Any = None,
     system: ActorSystem | None = None,
+    context: Mapping[str, Any] | None = None,
     store: Any = None,
     **kept: Any,
 ) -> RunSettings:
@@ -148,6 +153,7 @@ def run_settings(
         total=options.optional(options.count, "run option total", total, least=0),
         on_failure=options.optional(failure_hook, "run option on_failure", on_failure),
         system=system,
+        context=facts("run option context", context),
         kept=_store_settings(store, **kept),
     )
 
@@ -163,6 +169,7 @@ def _store_settings(
     migrate: Mapping[str, str] | None = None,
     lease: float = 30.0,
     tune: bool = True,
+    keep: int = 5,
 ) -> StoreSettings | None:
     options.choice("run option resume", resume, ("auto", "never", "must"))
     options.choice("run option results", results, ("discard", "store"))
@@ -182,7 +189,21 @@ def _store_settings(
         migrate=migrate,
         lease=options.positive("run option lease", lease),
         tune=tune,
+        keep=options.count("run option keep", keep),
     )
+
+
+def facts(option: str, context: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What is to be attached to items, checked.
+
+    Raises:
+        ConfigurationError: It is no mapping with texts for keys.
+    """
+    if context is None:
+        return None
+    if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):
+        raise ConfigurationError(option, context, "a mapping with texts for keys")
+    return dict(context)
 
 
 #: The names of all of them.

@@ -22,7 +22,6 @@ Offsets are bytes.
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
@@ -31,6 +30,7 @@ import trio
 from actorflow.errors import ConfigurationError, EncodeError, UsageError
 from actorflow.flows.files import STANDARD, BlockWriter, FilePath, file_path
 from actorflow.flows.jsonform import json_line
+from actorflow.runtime.ports import stopwatch
 
 __all__ = [
     "CallableSink",
@@ -159,7 +159,8 @@ class _FileSink(trio.abc.AsyncResource):
         written and after the sink is closed, when there is nothing left to do.
 
         Raises:
-            OSError: The disk failed; from then on always, until the sink is opened again.
+            OSError: The disk failed; from then on always, until the sink is opened again. Like
+                all of a file's it names the file, and a note says what helps.
         """
         self._writer.sync()
 
@@ -294,11 +295,11 @@ class CallableSink(Generic[T]):
 
     async def write(self, values: Sequence[T]) -> None:
         """Call the function with each value, one after the other."""
-        until = 0.0
+        until, now = 0.0, stopwatch()
         for value in values:
-            if time.perf_counter() >= until:
+            if now() >= until:
                 await trio.lowlevel.checkpoint()
-                until = time.perf_counter() + SLICE_SECONDS
+                until = now() + SLICE_SECONDS
             answer = self._fn(value)
             if answer is not None and inspect.isawaitable(answer):
                 await answer

@@ -147,7 +147,6 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
         self._failure: Exception | None = None
         self._ended = False
         self._closed = False
-        self._clock = clock
         self._slice = Slice(clock)
 
     async def pull(self, most: int) -> Sequence[T | Malformed]:
@@ -243,7 +242,7 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
         try:
             for item in islice(cast(Iterator[T], self._iterator), most):
                 taken.append(item)
-                if self._clock() >= until:
+                if self._slice.now() >= until:
                     break
             else:
                 self._ended = len(taken) < most

@@ -33,6 +33,9 @@ __all__ = ["Standing", "only", "standing_run", "standing_runs"]
 
 logger = logging.getLogger("actorflow")
 
+#: Seconds that branches have to end which nobody waits for, when the run is closed.
+ASIDE_SECONDS = 30.0
+
 Runs = weakref.WeakKeyDictionary[Any, "Standing"]
 
 _RUNS: trio.lowlevel.RunVar[Runs] = trio.lowlevel.RunVar("actorflow.standing")
@@ -104,6 +107,8 @@ class Standing:
                 self._run.add_tap(self._callers)
                 self._ready.set()
                 await self._closing.wait()
+                if self.plan.asides and not self._callers.waiting:
+                    await self._run.drain(ASIDE_SECONDS)  # Their values have been returned.
                 self._run.cancel()
         except trio.Cancelled:
             raise
@@ -132,7 +137,7 @@ class Standing:
             self._closing.set()
 
     async def close(self) -> None:
-        """End it; what is inside is cancelled."""
+        """End it; what is inside is cancelled, but what nobody waits for has time to end."""
         self._closing.set()
         with trio.CancelScope(shield=True):
             await self._ended.wait()

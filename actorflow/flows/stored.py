@@ -36,6 +36,7 @@ from actorflow.wire.snapshot import (
 __all__ = [
     "REPLAYED",
     "input_left",
+    "new_account",
     "pack_report",
     "put_back",
     "read_report",
@@ -151,7 +152,7 @@ def input_left(facts: Mapping[str, Any]) -> bool:
     return any(not each["ended"] or each["in_hand"] for each in sources)
 
 
-def _new_account() -> dict[str, Any]:
+def new_account() -> dict[str, Any]:
     """Of a run that has done nothing yet."""
     return {
         "counts": [0, 0, 0, 0, 0],
@@ -190,7 +191,7 @@ def put_back(
         gathers: Of stages that get batches, where their values wait for others.
     """
     facts: dict[str, Any] = {REPLAYED: {run: list(seqs) for run, seqs in replayed.items()}}
-    account = _new_account()
+    account = new_account()
     order = 0
     if state is not None and state.facts.get("run"):
         account = decode(state.facts["run"], max_bytes=None)  # type: ignore[arg-type]

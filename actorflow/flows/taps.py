@@ -8,7 +8,7 @@ results are counted and dropped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -126,12 +126,13 @@ class Tap:
                 self._changed.add(block_of(self._next))
             self._next += 1
 
-    def _arrive(self, results: Iterable[Any]) -> None:
+    def _arrive(self, results: Sequence[Any]) -> None:
         """Results may be taken: now, or once they are on disk."""
         if self._journal is None or self._journal.broken is not None:
             self._ready.extend(results)
-        else:
-            self._unsettled.extend((self._journal.number, result) for result in results)
+        elif results:
+            number = self._journal.want()
+            self._unsettled.extend((number, result) for result in results)
 
     def _settle(self, number: int) -> None:
         """Cut *number* is on disk."""

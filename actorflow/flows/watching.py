@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,7 +83,8 @@ def run_stats(
         errors=ledger.errors(),
         restarts=kernel.counters["restarts"],
         observer_failures=kernel.counters["observer_errors"],
-        workers=worker_states(stages),
+        hook_failures=kernel.counters["hook_errors"],
+        workers=worker_states(stages, ledger.ids),
         now=kernel.now(),
     )
 
@@ -112,12 +114,15 @@ def _latency(stage: StageCell, before: Timing) -> Latency:
     return Latency(mean=both.mean(), max=both.longest, p50=p50, p95=p95, p99=p99)
 
 
-def worker_states(stages: Mapping[str, StageCell]) -> tuple[WorkerState, ...]:
-    """Every worker of every stage at this moment."""
-    return tuple(state for stage in stages.values() for state in stage.each_worker(_worker_state))
+def worker_states(
+    stages: Mapping[str, StageCell], ids: Mapping[int, Any]
+) -> tuple[WorkerState, ...]:
+    """Every worker of every stage at this moment; *ids* are those that callers gave."""
+    look = functools.partial(_worker_state, ids)
+    return tuple(state for stage in stages.values() for state in stage.each_worker(look))
 
 
-def _worker_state(cell: Any) -> WorkerState:
+def _worker_state(ids: Mapping[int, Any], cell: Any) -> WorkerState:
     if cell.stuck is not None:
         state = "stuck"
     elif cell.lease is not None:
@@ -131,7 +136,8 @@ def _worker_state(cell: Any) -> WorkerState:
     return WorkerState(
         name=cell.path,
         state=state,
-        item=None if lease is None else message_id(lease),
+        item=None if lease is None else str(ids.get(lease.root, lease.root)),
+        message_id=None if lease is None else message_id(lease),
         incarnation=cell.incarnation,
         stage=cell.mailbox.path.rpartition("/")[2],
         attempt=0 if lease is None else lease.attempt,

@@ -157,6 +157,31 @@ class Plan:
         at_stages = any(each.batch is not None for each in self.stages)
         return at_stages or any(each.batch is not None for each in self.edges)
 
+    @functools.cached_property
+    def asides(self) -> frozenset[str]:
+        """Names of the stages whose values come to no exit: nobody waits for them."""
+        leading = _reached(self.exits, self.predecessors, "")
+        return frozenset(each.name for each in self.stages if each.name not in leading)
+
+    @functools.cached_property
+    def gives_one(self) -> bool:
+        """Whether an item gives one value at most, by what the stages and edges are."""
+        joined = {name for join in self.joins for name in self.inside(join)}
+        return not self.batches and all(
+            each.name in joined or (not each.many and self._main_ways(each.name) <= 1)
+            for each in self.stages
+            if each.name not in self.asides
+        )
+
+    def _main_ways(self, name: str) -> int:
+        """How many ways a value of the stage *name* may go at once, but for those to asides."""
+        ways: set[Any] = {"out"} if name in self.exits else set()
+        for edge in self.edges:
+            if edge.start == name and edge.end not in self.asides:
+                chosen = edge.route is not None or edge.otherwise
+                ways.add("route" if chosen else ("join", edge.join) if edge.join else edge)
+        return len(ways)
+
     def stage(self, name: str) -> Stage[Any, Any]:
         """The stage of that name.
 

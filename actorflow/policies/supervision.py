@@ -18,7 +18,7 @@ Durations are seconds (float).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
@@ -39,6 +39,7 @@ __all__ = [
     "RestartType",
     "Strategy",
     "affected",
+    "as_call",
     "auto_shutdown",
     "restart_wanted",
 ]
@@ -139,6 +140,37 @@ class ChildSpec:
             options.optional(options.seconds, f"{where} window", window, zero=False),
             spawn_options,
         )
+
+    def __repr__(self) -> str:
+        """As Python that makes it again, if *start* prints so; without what is as usual."""
+        start = getattr(self.start, "__name__", None) or repr(self.start)
+        fields = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name in _USUAL)
+        return as_call("ChildSpec", [repr(self.id), start], fields, _USUAL, self.options)
+
+
+#: What a `ChildSpec` is if nobody says otherwise.
+_USUAL: Final[dict[str, Any]] = {
+    "restart": "permanent",
+    "shutdown": 5.0,
+    "significant": False,
+    "policies": (),
+    "backoff": None,
+    "max_restarts": None,
+    "window": None,
+}
+
+
+def as_call(
+    name: str,
+    positional: Sequence[str],
+    given: Mapping[str, object],
+    usual: Mapping[str, object],
+    more: Mapping[str, object],
+) -> str:
+    """The text of a call; of what is *given*, only what is not as *usual*."""
+    named = {key: value for key, value in given.items() if value != usual[key]}
+    texts = [f"{key}={value!r}" for key, value in {**named, **more}.items()]
+    return f"{name}({', '.join([*positional, *texts])})"
 
 
 def restart_wanted(restart: RestartType, normal: bool) -> bool:

@@ -172,6 +172,8 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
             return
         case Skip() | Ack():
             mailbox.acked += 1
+            if cell.kept is not None:
+                cell.kept.give_up(envelope)
             if envelope.reply is not None:
                 _answer(cell, envelope, None)
             if cell.work is not None and cell.kernel.watched:
@@ -184,8 +186,6 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
             reason: Reason = decision.reason if isinstance(decision, Quarantine) else "failed"
             called_off = reason == "sibling_failed" and isinstance(error, DeadlineExceeded)
             mailbox.failed += 1
-            if cell.kept is not None:
-                cell.kept.give_up(envelope)
             cause = None if called_off else error  # That is how its turn was ended, not why.
             mailbox.ledger.give_up(envelope, reason, cause, mailbox.path)
     if envelope.key is not None:

@@ -10,7 +10,13 @@ import attrs
 from actorflow import options
 from actorflow.errors import ConfigurationError
 from actorflow.policies.backoff import Backoff
-from actorflow.policies.supervision import AutoShutdown, ChildSpec, OnExhausted, Strategy
+from actorflow.policies.supervision import (
+    AutoShutdown,
+    ChildSpec,
+    OnExhausted,
+    Strategy,
+    as_call,
+)
 
 __all__ = ["DynamicSupervisor", "Plan", "Supervisor"]
 
@@ -93,6 +99,10 @@ class Supervisor:
             backoff=backoff,
         )
 
+    def __repr__(self) -> str:
+        """As Python that makes it again, without what is as usual."""
+        return _shown(self, [repr(list(self.plan.children))], _OPTIONS)
+
 
 class DynamicSupervisor:
     """Children that come and go: ``await ref.start_child(spec)``. They have no order.
@@ -125,6 +135,22 @@ class DynamicSupervisor:
                 options.count, "DynamicSupervisor.max_children", max_children
             ),
         )
+
+    def __repr__(self) -> str:
+        """As Python that makes it again, without what is as usual."""
+        return _shown(self, [], _DYNAMIC_OPTIONS)
+
+
+_OPTIONS = ("strategy", "max_restarts", "window", "auto_shutdown", "on_exhausted", "backoff")
+_DYNAMIC_OPTIONS = ("max_children", "max_restarts", "window", "on_exhausted", "backoff")
+
+
+def _shown(
+    start: Supervisor | DynamicSupervisor, positional: list[str], names: Sequence[str]
+) -> str:
+    given = {name: getattr(start.plan, name) for name in names}
+    usual = {field.name: field.default for field in attrs.fields(Plan)}
+    return as_call(type(start).__name__, positional, given, usual, {})
 
 
 def plan_of(start: Any) -> Plan | None:

@@ -133,12 +133,15 @@ def deliver_down(watcher: Cell, target: Any) -> None:
 
 
 def stash(cell: Cell, envelope: Envelope) -> None:
-    """Keep the leased message aside."""
+    """Keep the leased message aside, behind all that are there; a cut has it there."""
+    mailbox = cell.mailbox
     if cell.stash is None:
         cell.stash = deque()
     refresh_body(envelope)
     cell.stash.append(envelope)
-    cell.mailbox.set_aside()
+    mailbox.set_aside()
+    if mailbox.journal is not None:
+        mailbox.journal.touch(envelope, mailbox)
 
 
 def unstash(cell: Cell) -> None:

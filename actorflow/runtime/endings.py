@@ -19,6 +19,9 @@ def finish(cell: Cell, ending: Ending) -> None:
         cell.kept.end(ending)
     stop_timers(cell)
     kernel.nodes.pop(cell.path, None)
+    if mailbox.covered and mailbox.path == cell.path:
+        assert mailbox.journal is not None
+        mailbox.journal.covered.pop(mailbox, None)
     if cell.kept is not None and cell.kept.lasts:
         mailbox.closed = True  # What is in it stays for the next life; who asked must ask again.
         mailbox.room_made()

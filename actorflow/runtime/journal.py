@@ -31,23 +31,30 @@ class Journal:
         gone: Keys of messages that an earlier cut has and that have left since.
         marked: Facts that are new, with what gives their values (`None` for gone) at the cut.
         later: Messages that are to be put at a later time, with their entries in the heap.
+        wanted: Number of the last cut that somebody waits for though it may have no message.
         number: Of the next cut, which will cover what changes now.
         committed: Number of the last cut that is on disk.
         resting: Whether the checkpointer waits for something to change.
         careful: Asked before a lease after an unclean end; `None` otherwise.
+        asks: Whom each durable actor's message in progress has asked what, by the id of that
+            message: what is kept for it is forgotten with it.
         bury: Keeps a dead letter of a system, with the message it was.
         closing: The system ends, and what is in its mailboxes stays.
         broken: Why nothing will be on disk any more, or `None`.
+        on_commit: Told the number of each cut that is on disk, for as long as the run lasts.
+        covered: Mailboxes that lease only what is on disk: their readers wait for commits.
     """
 
     __slots__ = (
         "_answers",
         "_waiters",
+        "asks",
         "broken",
         "bury",
         "careful",
         "closing",
         "committed",
+        "covered",
         "gone",
         "later",
         "marked",
@@ -58,6 +65,7 @@ class Journal:
         "resting",
         "stir",
         "touched",
+        "wanted",
     )
 
     def __init__(self) -> None:
@@ -68,13 +76,15 @@ class Journal:
         self.later: dict[Envelope, Any] = {}
         self.orders = itertools.count(1)
         self.number = 1
-        self.committed = 0
+        self.committed = self.wanted = 0
         self.resting = False
         self.stir: Callable[[], None] = _nobody
         self.bury: Callable[[Any, Envelope], None] = _nothing
         self.on_commit: list[Callable[[int], None]] = []
+        self.covered: dict[Any, None] = {}
         self.broken: BaseException | None = None
         self.careful: Any = None
+        self.asks: dict[str, list[tuple[Any, str]]] = {}
         self.closing = False
         self._waiters: dict[int, trio.Event] = {}
         self._answers: deque[tuple[int, Any, Any]] = deque()
@@ -120,6 +130,11 @@ class Journal:
         if self.resting:
             self.stir()
 
+    def forget(self, asking: str) -> None:
+        """The message *asking* is done with for good: who answered it need not remember."""
+        for kept, question in self.asks.pop(asking, ()):
+            kept.forget(question)
+
     def begin_after(self, number: int, order: int) -> None:
         """Go on from cut *number*, whose messages have places up to *order*."""
         self.number, self.committed = number + 1, number
@@ -136,7 +151,17 @@ class Journal:
 
     def _awaits(self, number: int) -> bool:
         """Whether somebody waits for a cut that may have nothing in it any more."""
-        return number in self._waiters or bool(self._answers and self._answers[-1][0] >= number)
+        if self.wanted >= number or number in self._waiters:
+            return True
+        return bool(self._answers and self._answers[-1][0] >= number)
+
+    def want(self) -> int:
+        """There is to be a cut of what has changed so far, though a message that came and went
+        leaves no trace; answers its number."""
+        self.wanted = self.number
+        if self.resting:
+            self.stir()
+        return self.number
 
     async def settled(self) -> None:
         """Wait until all that has changed so far is on disk. Shielded: what was accepted is
@@ -185,11 +210,15 @@ class Journal:
             self._waiters.pop(each).set()
         for tell in self.on_commit:
             tell(number)
+        for box in self.covered:
+            box.wake_for_work()
 
     def fail(self, error: BaseException) -> None:
         """Nothing more will be on disk; whoever waits is told *error*."""
         if self.broken is None:
             self.broken = error
+        if self.careful is not None:
+            self.careful.give_in()
         for event in self._waiters.values():
             event.set()
         self._waiters.clear()

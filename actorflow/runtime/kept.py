@@ -15,11 +15,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from actorflow.core.envelope import Envelope, message_id
+from actorflow.core.envelope import Envelope, address, message_id
 from actorflow.errors import AskDiverged, ConfigurationError, DecodeError, EncodeError
 from actorflow.runtime.actor import Actor
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.effects import UNSET
+from actorflow.runtime.reply import EXPECTED, UNASKED
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.registry import REGISTRY
 
@@ -43,7 +44,6 @@ class Kept:
         "_key",
         "_next",
         "answers",
-        "asks",
         "fields",
         "lasts",
         "options",
@@ -63,16 +63,32 @@ class Kept:
         self.options = options
         self.lasts = False  # It has ended and comes back in the next life.
         self.fields: bytes | None = None if state is None else state["fields"]
-        #: Whom each message in progress has asked what, so that the answers can be forgotten.
-        self.asks: dict[str, list[tuple[Kept, str]]] = {}
         #: Questions of durable askers that wait here, by id.
         self.questions: dict[str, Envelope] = {}
         #: Answers by the id of the question: a digest of the question and the packed answer.
         self.answers: dict[str, tuple[bytes, bytes]] = {}
         if state is not None:
             self.tag = tuple(state["tag"])
-            self.answers = {key: tuple(answer) for key, answer in state["answers"].items()}
             cell.incarnation = state["incarnation"]
+            self._recall(state["answers"])
+
+    def _recall(self, answers: Mapping[str, Any]) -> None:
+        """Keep those of *answers* that may be asked for again: by a message that is here still, or
+        by one of another system."""
+        for own, answer in answers.items():
+            root, _ = address(own)
+            if isinstance(root, str) or self._asks_again(own):
+                self.answers[own] = tuple(answer)
+                self._note_asked(own)
+
+    def _asks_again(self, question: str) -> bool:
+        """Whether the message that has asked *question* in an earlier life is in this system."""
+        return question.rpartition(".")[0] in self._journal.asks
+
+    def _note_asked(self, question: str) -> None:
+        """*question* of an earlier life, or its answer, is here: not longer than who has asked."""
+        asking = question.rpartition(".")[0]
+        self._journal.asks.setdefault(asking, []).append((self, question))
 
     # The fields -----------------------------------------------------------------------
 
@@ -108,22 +124,27 @@ class Kept:
                 self.answers[own] = digest_of(envelope.body), self._answer
                 self.questions.pop(own, None)
                 changed = True
-            self._forget_asks(own)
+            self._journal.forget(own)
         self._answer = None
         if changed:
             self.mark()
 
     def give_up(self, envelope: Envelope) -> None:
-        """The message of the turn is a dead letter: what it asked will not be asked again."""
-        own = message_id(envelope)
-        self.questions.pop(own, None)
-        self._forget_asks(own)
+        """The turn of *envelope* leaves no answer: what it asked will not be asked again."""
+        self.unask(envelope)
+        self._journal.forget(message_id(envelope))
 
-    def _forget_asks(self, own: str) -> None:
-        """The message is done with for good: who answered it need not remember."""
-        for kept, question in self.asks.pop(own, ()):
-            if kept.answers.pop(question, None) is not None:
-                kept.mark()
+    def unask(self, envelope: Envelope) -> None:
+        """*envelope* does not wait here any more; if it is a question, nothing answers it."""
+        self.questions.pop(message_id(envelope), None)
+
+    def forget(self, question: str) -> None:
+        """*question* is not asked again: its answer need not be kept, now or when it comes."""
+        waiting = self.questions.pop(question, None)
+        if waiting is not None and waiting.reply is EXPECTED:
+            waiting.reply = UNASKED
+        if self.answers.pop(question, None) is not None:
+            self.mark()
 
     def _is_asked(self, envelope: Envelope) -> bool:
         return envelope.reply is not None and message_id(envelope) in self.questions
@@ -183,7 +204,7 @@ class Kept:
             AskDiverged: Under its id something else was asked.
         """
         own = message_id(question)
-        asked = asker.asks.setdefault(asking, [])
+        asked = asker._journal.asks.setdefault(asking, [])
         if (self, own) not in asked:
             asked.append((self, own))
         known = self.answers.get(own)
@@ -197,26 +218,15 @@ class Kept:
         return (False, waiting) if known is None else (True, decode(known[1], max_bytes=None))
 
     def await_again(self, question: Envelope) -> None:
-        """A question of an earlier life waits here; nobody waits for its answer yet."""
+        """A question of an earlier life waits here; nobody waits for its answer yet. While it is
+        to be asked again it has all the time in the world."""
+        own = message_id(question)
+        expected = self._asks_again(own)
         question.reply = UNASKED
-        self.questions[message_id(question)] = question
-
-
-class _Unasked:
-    """In the place of a reply token whose asker has not come back yet."""
-
-    open = True
-
-    def resolve(self, value: object) -> bool:
-        """The answer is kept; that is enough."""
-        return True
-
-    def fail(self, error: BaseException) -> bool:
-        """The asker asks again."""
-        return True
-
-
-UNASKED = _Unasked()
+        self.questions[own] = question
+        self._note_asked(own)
+        if expected:
+            question.reply, question.deadline = EXPECTED, None
 
 
 def digest_of(body: Any) -> bytes:

@@ -121,6 +121,10 @@ class Kernel(Audience):
         if self.journal is not None:
             self.journal.drop(envelope)
             self.journal.bury(letter, envelope)
+            self.journal.forget(letter.id)
+            kept = getattr(self.nodes.get(where), "kept", None)
+            if kept is not None:
+                kept.unask(envelope)
         self.bury(letter)
         reply = envelope.reply
         if reply is not None:

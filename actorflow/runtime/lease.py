@@ -19,6 +19,7 @@ from actorflow.policies.decision import Admit, Divert, Reject, Wait
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.mailbox import MOMENT, Mailbox
+from actorflow.runtime.reply import EXPECTED, excuse
 from actorflow.runtime.telling import tell_returned, tell_started
 from actorflow.runtime.withdraw import withdraw
 
@@ -63,7 +64,7 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
             return AGAIN
         answer = True if cell.gate is None else _ask_gate(cell, envelope, lane)
         if answer is True and mailbox.careful:
-            answer = _ask_disk(mailbox, envelope, lane)
+            answer = _ask_disk(cell, envelope, lane)
         if answer is None and keyed and envelope.key is not None:
             mailbox.release_key(envelope)  # Who waits in the queue holds nothing up.
         if answer is not True:
@@ -81,6 +82,8 @@ def next_lease(cell: Cell) -> Envelope | Again | None:
     if mailbox.kernel.watched and cell.work is not None:
         tell_started(cell, envelope)
     if mailbox.journal is not None:
+        if mailbox.journal.careful is not None:
+            mailbox.journal.careful.begun(envelope)
         mailbox.journal.note(envelope, mailbox)
     if mailbox.idle and (mailbox.due or mailbox.queue):
         mailbox.wake()  # Whoever gets past the gate tells the next one.
@@ -102,10 +105,15 @@ def _take(mailbox: Mailbox, lane: Any) -> None:
         mailbox.room_made()
 
 
-def _give_up(mailbox: Mailbox, lane: Any, reason: Reason, error: BaseException | None) -> None:
-    """Let the head of *lane* leave as a dead letter; a key that it holds is free again."""
+def _give_up(
+    mailbox: Mailbox, lane: Any, reason: Reason, error: BaseException | None, attempts: int = 0
+) -> None:
+    """Let the head of *lane* leave as a dead letter, which says *attempts* at least; a key that
+    it holds is free again."""
     envelope = lane[0]
     _take(mailbox, lane)
+    if envelope.attempt < attempts:
+        envelope.attempt = attempts
     mailbox.failed += 1
     mailbox.ledger.give_up(envelope, reason, error, mailbox.path)
     if envelope.key is not None:
@@ -118,13 +126,14 @@ def _too_late(cell: Cell, envelope: Envelope) -> bool:
         return False
     now = cell.kernel.now()
     if envelope.deadline is not None and now >= envelope.deadline:
-        return True
+        return not (excuse(envelope) and now < envelope.deadline)
     allowed = cell.chain.deadline if mailbox.dated else None
     return allowed is not None and now >= envelope.since + allowed
 
 
-def _ask_disk(mailbox: Mailbox, envelope: Envelope, lane: Any) -> Again | Literal[True] | None:
+def _ask_disk(cell: Cell, envelope: Envelope, lane: Any) -> Again | Literal[True] | None:
     """Whether the disk has what it must have before *envelope* is leased."""
+    mailbox = cell.mailbox
     journal = mailbox.journal
     assert journal is not None
     if mailbox.covered and not journal.covers(envelope):
@@ -132,8 +141,12 @@ def _ask_disk(mailbox: Mailbox, envelope: Envelope, lane: Any) -> Again | Litera
     answer = True if journal.careful is None else journal.careful.asked(envelope, mailbox)
     if answer is None or answer:
         return True if answer else None
-    error = UncleanEnds(mailbox.path, journal.careful.count(envelope, mailbox))
-    _give_up(mailbox, lane, "poison", error)
+    if envelope.reply is EXPECTED:  # Its asker makes it again, and is told; the entry stays.
+        withdraw(mailbox, envelope)
+        cell.kept.unask(envelope)
+        return AGAIN
+    ends, attempts = journal.careful.convicted(envelope, mailbox)
+    _give_up(mailbox, lane, "poison", UncleanEnds(mailbox.path, ends), max(1, attempts))
     return AGAIN
 
 

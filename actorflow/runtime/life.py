@@ -43,6 +43,8 @@ async def live(cell: Cell) -> None:
     try:
         try:
             cell.behaviour.begin(cell)
+            if cell.kernel.ports.simulation is not None:
+                cell.kernel.ports.simulation.begin(cell)
             starter = cell.behaviour.starter(cell)
             failure = None if starter is None else await _start(cell, starter)
         except BaseException as error:  # A factory of the user's may raise anything.

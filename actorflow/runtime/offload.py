@@ -125,6 +125,8 @@ async def in_thread(cell: Cell, fn: Callable[..., Any], *args: Any, abandon: boo
     is settled only after the thread has ended.
     """
     kernel = cell.kernel
+    if kernel.ports.simulation is not None:
+        return await kernel.ports.simulation.offload(fn, *args)
     most = THREADS_PER_MAILBOX + len(cell.mailbox.readers)
     limiter = kernel.limiters.get(cell.mailbox.path)
     if limiter is None:
@@ -161,6 +163,8 @@ async def in_process(cell: Cell, fn: Callable[..., Any], *args: Any) -> Any:
         WorkerDied: The process ended without an answer.
         MissingExtra: trio-parallel is not installed.
     """
+    if cell.kernel.ports.simulation is not None:
+        return await cell.kernel.ports.simulation.process(cell.path, fn, *args)
     trio_parallel = _load_trio_parallel()
     context = await _processes(cell.kernel)
     limiter = cell.kernel.limiters.get("processes")

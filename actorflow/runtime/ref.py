@@ -17,7 +17,7 @@ from actorflow.errors import ActorStopped, AskTimeout, MailboxFull, NotRunningEr
 from actorflow.options import priority as priority_of
 from actorflow.options import seconds
 from actorflow.runtime.cell import CURRENT, Cell, turn_here
-from actorflow.runtime.reply import Reply
+from actorflow.runtime.reply import PatientReply, Reply
 from actorflow.wire.codec import encode
 from actorflow.wire.registry import register_reference
 
@@ -99,9 +99,11 @@ class ActorRef(Generic[M]):
             await mailbox.wait_for_room()
             if mailbox.closed:
                 raise ActorStopped(cell.path)
-        self._send(cell, message, priority, headers)
+        number = self._send(cell, message, priority, headers)
         if mailbox.journal is not None:
             await mailbox.journal.settled()
+            if kernel.ports.simulation is not None:
+                kernel.ports.simulation.told(kernel.run_id, number)
 
     def tell_nowait(
         self,
@@ -124,7 +126,8 @@ class ActorRef(Generic[M]):
 
     def _send(
         self, cell: Cell, message: M, priority: int, headers: Mapping[str, Any] | None
-    ) -> None:
+    ) -> int:
+        """Put the message; answers its number."""
         kernel, mailbox = cell.kernel, cell.mailbox
         if mailbox.overflow == "fail" and mailbox.free() <= 0:
             raise MailboxFull(cell.path, mailbox.capacity)
@@ -136,7 +139,9 @@ class ActorRef(Generic[M]):
         if headers is not None:
             envelope.headers = dict(headers)
         kernel.held += 1
+        number: int = envelope.root
         mailbox.put(envelope)
+        return number
 
     async def ask(self, message: M, *, timeout: float = 5.0) -> Any:
         """Send *message* and wait for the answer: what `receive` returned for it.
@@ -184,25 +189,51 @@ async def ask_with(cell: Cell, mailbox: Any, envelope: Envelope, timeout: float)
     kernel = cell.kernel
     until = kernel.now() + timeout
     if not mailbox.has_room():
-        with trio.move_on_at(until) as scope:
-            await mailbox.wait_for_room()
-        if mailbox.closed:
-            raise ActorStopped(cell.path)
-        if scope.cancelled_caught:
-            raise AskTimeout(cell.path, timeout)
+        until = await _wait_for_room(cell, mailbox, timeout)
     if mailbox.overflow == "fail" and mailbox.free() <= 0:
         raise MailboxFull(cell.path, mailbox.capacity)
-    reply = Reply(kernel, cell.path)
-    envelope.reply = reply
-    envelope.deadline = until if envelope.deadline is None else min(until, envelope.deadline)
+    reply = _token(cell, mailbox, envelope, until)
     kernel.held += 1
     mailbox.put(envelope)
     return await reply.wait(until - kernel.now())
 
 
-async def join(cell: Cell, question: Envelope, timeout: float) -> Any:
-    """Wait for the answer to a question that waits there already."""
-    reply = question.reply = Reply(cell.kernel, cell.path)
+async def _wait_for_room(cell: Cell, mailbox: Any, timeout: float) -> float:
+    """Wait until *mailbox* has room for a question; answers until when its answer may come."""
+    until = cell.kernel.now() + timeout
+    careful = None if mailbox.journal is None else mailbox.journal.careful
+    charged = 0.0 if careful is None else careful.closed()
+    while True:
+        with trio.move_on_at(until) as scope:
+            await mailbox.wait_for_room()
+        if careful is not None:
+            closed = careful.closed()
+            until, charged = until + closed - charged, closed
+        if mailbox.closed:
+            raise ActorStopped(cell.path)
+        if not scope.cancelled_caught:
+            return until
+        if cell.kernel.now() >= until:
+            raise AskTimeout(cell.path, timeout)
+
+
+def _token(cell: Cell, mailbox: Any, question: Envelope, until: float) -> Reply:
+    """Where the answer to *question* goes, which may come *until* then."""
+    if question.deadline is None or question.deadline > until:
+        question.deadline = until
+    if mailbox.journal is None or mailbox.journal.careful is None:
+        reply = Reply(cell.kernel, cell.path)
+    else:
+        closed = mailbox.journal.careful.closed
+        reply = PatientReply(cell.kernel, cell.path, question, until, closed)
+    question.reply = reply
+    return reply
+
+
+async def join(cell: Cell, question: Envelope, asked: Envelope, timeout: float) -> Any:
+    """Wait for the answer to a *question* that waits there already, and is *asked* once more."""
+    question.deadline, question.sender = asked.deadline, asked.sender
+    reply = _token(cell, cell.mailbox, question, cell.kernel.now() + timeout)
     return await reply.wait(timeout)
 
 

@@ -20,10 +20,11 @@ _FIRST = {LEASED: 0, DUE: 1, ASIDE: 1}
 
 
 def cover(mailbox: Mailbox) -> None:
-    """Let a message of *mailbox* be leased only when a cut on the disk has it as it is."""
+    """Let a message of *mailbox* be leased only when a cut on the disk has it as it is, until
+    its owner has ended for good."""
     assert mailbox.journal is not None
     mailbox.careful = mailbox.covered = True
-    mailbox.journal.on_commit.append(lambda _: mailbox.wake_for_work())
+    mailbox.journal.covered[mailbox] = None
     mailbox.look_again()
 
 

@@ -14,7 +14,7 @@ from actorflow.policies.retry import Retry
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.kept import Kept, check_class
-from actorflow.runtime.refill import Mail, refill
+from actorflow.runtime.refill import Mail, cover, refill
 from actorflow.runtime.timers import restart_timer
 from actorflow.wire.codec import decode
 from actorflow.wire.snapshot import STASHED
@@ -33,10 +33,9 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
     fresh = state is None or replaces
     cell.kept = Kept(cell, _plain(spec), None if fresh else state)
     mailbox.careful = True
-    mailbox.covered = spec.options.get("effects", False)
     mailbox.stash = lambda: cell.stash or ()
-    if mailbox.covered:
-        mailbox.journal.on_commit.append(lambda _: mailbox.wake_for_work())
+    if spec.options.get("effects", False):
+        cover(mailbox)
     if mailbox.journal.careful is not None:
         mailbox.journal.careful.watch(mailbox, attempts_of(spec.policies))
     _refill(cell, mail)

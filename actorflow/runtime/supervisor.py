@@ -136,7 +136,7 @@ class SupervisorCell:
         """Start the children and look after them until told to end."""
         async with trio.open_nursery() as self._nursery:
             for spec in self.plan.children:
-                known = self.children.get(spec.id)
+                known = self.children.pop(spec.id, None)  # Back in, in the order of the plan.
                 child = Child(spec, None if known is None else known.node, self._delay(spec))
                 self.children[spec.id] = child
                 self._agenda.append((Step.START, child))

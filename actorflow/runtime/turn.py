@@ -8,6 +8,7 @@ object, which is how the commit knows it has nothing to do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -32,6 +33,7 @@ from actorflow.runtime.cell import Cell, turn_here
 from actorflow.runtime.effects import MAX_EMITS, Addressed, Effects, unstash, unwatch, watch
 from actorflow.runtime.offload import in_process, in_thread
 from actorflow.runtime.ref import ActorRef, ask_with, join, ref_to
+from actorflow.runtime.resting import answered
 from actorflow.runtime.timers import Timers
 from actorflow.runtime.waits import refuse_cycle, untie
 
@@ -197,17 +199,30 @@ class Turn:
             cell.asking = []
         cell.asking.append(target)
         untie(cell, target)
+        journal = cell.mailbox.journal
         try:
-            if cell.kept is not None and target.kept is not None:
-                known, found = target.kept.ask(cell.kept, self.message_id, envelope)
-                if known:
-                    await trio.lowlevel.checkpoint()
-                    return found
-                if found is not None:
-                    return await join(target, found, timeout)
-            return await ask_with(target, target.mailbox, envelope, timeout)
+            if journal is None or journal.careful is None:
+                return await self._answer(cell, target, envelope, timeout)
+            answer = functools.partial(self._answer, cell, target, envelope, timeout)
+            return await answered(journal.careful, cell, target.mailbox, answer)
         finally:
             cell.asking.remove(target)
+
+    async def _answer(self, cell: Cell, target: Cell, question: Envelope, timeout: float) -> Any:
+        """The answer of *target*, which may be known, or on its way, from an earlier life."""
+        if cell.kept is None or target.kept is None:
+            return await ask_with(target, target.mailbox, question, timeout)
+        known, found = target.kept.ask(cell.kept, self.message_id, question)
+        if known:
+            await trio.lowlevel.checkpoint()
+            return found
+        if found is not None:
+            return await join(target, found, question, timeout)
+        try:
+            return await ask_with(target, target.mailbox, question, timeout)
+        finally:
+            if question.reply is None:
+                target.kept.unask(question)
 
     def reply(self, value: Any) -> None:
         """Answer the ask with *value* instead of what the handler returns."""

@@ -28,6 +28,7 @@ import trio
 from actorflow.core.context import Context
 from actorflow.errors import ConfigurationError, EncodeError
 from actorflow.graph.joining import is_wiring
+from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.stage import Stage
 from actorflow.policies.cache import Cache, Entries, cache_key
 from actorflow.policies.chain import Chain
@@ -191,11 +192,8 @@ class Memory:
         self, cell: Cell, call: Around, body: Any, turn: Turn, key: str, flight: Flight
     ) -> Any:
         self._count("cache_misses")
-        if type(body) is Context:
-            value, found = await _patch(call, body, turn)
-        else:
-            value = await call(body, turn)
-            found = ("value", value)
+        asked = body.fork(body.name) if type(body) is Context else body
+        value, found = _entry_of(body, await call(asked, turn))
         if found is not None and _is_all(turn):
             kept = keep(found)
             if kept is None:
@@ -266,11 +264,16 @@ class Memory:
             logger.warning("%s: not cached: %s", self._mailbox.path, text)
 
 
-async def _patch(call: Around, body: Context, turn: Turn) -> tuple[Any, tuple[Any, ...] | None]:
-    """What *call* gives for a context, and what of it is the handler's: all else is that of the
-    item, and no other item's. `None` if that cannot be told."""
-    value = await call(body.fork(body.name), turn)
-    if type(value) is not Context:
+def _entry_of(body: Any, value: Any) -> tuple[Any, tuple[Any, ...] | None]:
+    """*value*, which a handler gave for *body*, and what to remember of it; `None` if that cannot
+    be told. Of a context that is what is the handler's: all else is that of the item, and no
+    other item's."""
+    if type(value) is Send:
+        if value.patch is UNCHANGED:
+            return value, ("send", value.route)
+        patch, found = _entry_of(body, value.patch)
+        return Send(value.route, patch), found and ("send", value.route, found)
+    if type(body) is not Context or type(value) is not Context:
         return value, ("value", value)
     new = {key: value[key] for key in value.written if key in value}
     gone = [key for key in value.written if key not in value]
@@ -282,6 +285,8 @@ def _given(body: Any, found: Any) -> Any:
     """The value that an entry stands for, for *body*."""
     if found[0] == "value":
         return found[1]
+    if found[0] == "send":
+        return Send(found[1], *(_given(body, each) for each in found[2:]))
     _, new, gone = found
     for key in gone:
         body = body.remove(key) if key in body else body

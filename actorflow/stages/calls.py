@@ -28,7 +28,7 @@ from actorflow.runtime.pieces import commit_failed_piece
 from actorflow.runtime.settle import choose, make_room, rooms_ahead, unwritable
 from actorflow.runtime.turn import Turn
 from actorflow.stages.around import Around, unless, within
-from actorflow.stages.contextual import checked, chunks_key, contextual
+from actorflow.stages.contextual import checked, chunks_key, contextual, given_context
 from actorflow.stages.hooks import is_hooked, with_hooks
 from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over
 from actorflow.stages.steps import StepsCall
@@ -63,6 +63,7 @@ def call_for(stage: Stage[Any, Any], cell: Cell) -> Call:
         call = Call(contextual(stage, _awaited(call), cell), call.wants_turn, True)
     elif stage.input_schema is not None or stage.output_schema is not None:
         call = _turned(checked(stage, _awaited(call)))
+    inner = call
     if is_wiring(stage):
         return call
     if "generator" not in stage.kind and cell.kernel.middleware:
@@ -74,6 +75,8 @@ def call_for(stage: Stage[Any, Any], cell: Cell) -> Call:
         call = _turned(unless(stage.skip_if, _awaited(call)))
     if is_hooked(stage, cell.kernel):
         call = _turned(with_hooks(stage, cell, _awaited(call)))
+    if stage.contextual and call.call is not inner.call:
+        call = _turned(given_context(stage, _awaited(call)))
     return call
 
 
@@ -284,7 +287,7 @@ async def _wait_for_room(cell: Cell, rooms: list[Mailbox]) -> None:
         await trio.sleep_forever()
     journal = cell.mailbox.journal
     if journal is not None and journal.careful is not None:
-        await journal.careful.again(cell.lease, cell.mailbox)
+        await journal.careful.again(cell.lease)
     if ends_at != float("inf"):
         later = ends_at + cell.kernel.now() - began
         cell.ends_at = later if deadline is None else min(later, deadline)

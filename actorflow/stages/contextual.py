@@ -20,7 +20,7 @@ from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.stage import Stage
 from actorflow.runtime.cell import Cell
 
-__all__ = ["checked", "chunks_key", "context_in", "context_out", "contextual"]
+__all__ = ["checked", "chunks_key", "context_in", "context_out", "contextual", "given_context"]
 
 
 Call = Callable[[Any, Any], Any]
@@ -42,9 +42,23 @@ def contextual(stage: Stage[Any, Any], call: Call, cell: Cell) -> Call:
             raise
         if cell.turn is not None and cell.turn.skips:
             return value
-        return context_out(stage, before, view, value)
+        after = context_out(stage, before, view, value)
+        if type(after) is Send and not getattr(cell.target, "routed", False):
+            wanted = "a patch, as no Route or dict of routes follows that a Send could name"
+            raise ConfigurationError(f"what stage {stage.name!r} returns", value, wanted)
+        return after
 
     return on_context
+
+
+def given_context(stage: Stage[Any, Any], call: Call) -> Call:
+    """*call* with a Context also for what was fed as a mapping, so that what stands around the
+    handlers gets one at every stage."""
+
+    async def with_context(body: Any, turn: Any) -> Any:
+        return await call(context_in(stage, body), turn)
+
+    return with_context
 
 
 def checked(stage: Stage[Any, Any], call: Call) -> Call:

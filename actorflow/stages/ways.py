@@ -171,6 +171,7 @@ class Junction:
 
     Attributes:
         accepted: Values that have come.
+        routed: Whether a value says by a `Send` where it goes.
     """
 
     forked = True
@@ -187,6 +188,7 @@ class Junction:
         self._plain = [each.target for each in ways] if all(map(_is_plain, ways)) else []
         self._routes: dict[str, list[Way]] = {}
         self._otherwise: list[Way] = []
+        self.routed = any(each.route is not None or each.otherwise for each in ways)
         for each in ways:
             if each.route is not None:
                 self._routes.setdefault(each.route, []).append(each)

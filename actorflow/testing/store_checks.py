@@ -6,23 +6,20 @@ They do not rely on ``assert``, which ``python -O`` takes away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
-from actorflow.durability.store import Change, DeadQuery, DeadRow, Owned, ResultRow, Session, Store
+from actorflow.durability.store import Change, CutRow, DeadQuery, Owned, ResultRow, Session
 from actorflow.errors import (
-    ActorFlowError,
     LeaseLost,
     RunExistsError,
     RunInUseError,
     RunNotFoundError,
     StoreError,
 )
+from actorflow.testing.store_steps import Check, begin, letter, raises, same, write
 from actorflow.testing.store_worlds import StoreWorld, new_session
 
 __all__ = ["CHECKS", "Check"]
-
-Check: TypeAlias = Callable[[StoreWorld], None]
 
 #: Every check, in the order in which they say most when they fail.
 CHECKS: list[Check] = []
@@ -31,41 +28,6 @@ CHECKS: list[Check] = []
 def check(function: Check) -> Check:
     CHECKS.append(function)
     return function
-
-
-def same(found: object, wanted: object) -> None:
-    if found != wanted:
-        raise AssertionError(f"got {found!r:.500}, wanted {wanted!r:.500}")
-
-
-def raises(kind: type[ActorFlowError], verb: Callable[..., object], *args: Any, **more: Any) -> Any:
-    """The error of exactly this kind that the verb raises."""
-    try:
-        answer = verb(*args, **more)
-    except ActorFlowError as error:
-        if type(error) is kind:
-            return error
-        raise AssertionError(f"got {error!r:.300}, wanted a {kind.__name__}") from error
-    raise AssertionError(f"got {answer!r:.300}, wanted a {kind.__name__}")
-
-
-def letter(name: str, **more: Any) -> DeadRow:
-    fields: dict[str, Any] = {
-        "seq": 0, "id": name, "place": "parse", "reason": "failed", "error": "ValueError",
-        "text": "no number", "traceback": "Traceback ...", "attempts": 3, "at": 5.0,
-        "replays": 1, "body": b"body", "facts": b"facts",
-    }  # fmt: skip
-    return DeadRow(**(fields | more))
-
-
-def begin(world: StoreWorld, run: str = "run", lease: float = 30.0) -> tuple[Store, Owned]:
-    """A process that holds *run* since time 0."""
-    store = world.open(new_session(lease))
-    return store, store.acquire(run, 0.0)
-
-
-def write(store: Store, owned: Owned, number: int, cut: bytes, **more: Any) -> None:
-    store.commit(Change(run=owned.run, epoch=owned.epoch, number=number, cut=cut, **more))
 
 
 # Acquiring --------------------------------------------------------------------------------
@@ -230,6 +192,25 @@ def cuts_come_back_in_order_and_a_full_one_stands_for_all_before(world: StoreWor
     same(store.number("run"), 5)
     row = store.runs()[0]
     same((row.cuts, row.size), (2, 2))
+    same(store.cuts("run"), [CutRow(4, True, b"4"), CutRow(5, False, b"5")])
+
+
+@check
+def a_full_cut_drops_only_what_none_of_the_last_states_needs(world: StoreWorld) -> None:
+    store = world.open(new_session())
+    fulls = (1, 4, 5, 9)
+    wanted = {1: 9, 2: 5, 5: 5, 6: 4, 8: 1, 20: 1}
+    for keep, first in wanted.items():
+        owned = store.acquire(f"{keep}", 0.0)
+        for number in range(1, 10):
+            write(store, owned, number, b"%d" % number, full=number in fulls, keep=keep)
+        kept = [CutRow(n, n in fulls, b"%d" % n) for n in range(first, 10)]
+        same(store.cuts(f"{keep}"), kept)
+        same(store.load(f"{keep}").cuts, (b"9",))
+        write(store, owned, 10, b"10", status="finished", keep=keep)
+        same(store.cuts(f"{keep}"), [*kept, CutRow(10, False, b"10")])
+        same(store.load(f"{keep}").cuts, (b"9", b"10"))
+    same(sorted(row.cuts for row in store.runs()), [2, 6, 6, 7, 10, 10])
 
 
 @check
@@ -279,7 +260,7 @@ def a_cut_must_follow_the_last_one(world: StoreWorld) -> None:
 def a_change_that_contradicts_itself_is_refused(world: StoreWorld) -> None:
     store, owned = begin(world)
     wrong: tuple[dict[str, Any], ...] = (
-        {"number": 1}, {"cut": b"x"}, {"full": True}, {"report": b"x"},
+        {"number": 1}, {"cut": b"x"}, {"full": True}, {"report": b"x"}, {"keep": 0},
         {"report": b"x", "status": "running"}, {"at": float("nan")},
     )  # fmt: skip
     for fields in wrong:
@@ -401,6 +382,7 @@ def a_deleted_run_is_gone_and_may_begin_anew(world: StoreWorld) -> None:
     same(store.delete_run("run"), True)
     same(store.delete_run("run"), False)
     raises(RunNotFoundError, store.load, "run")
+    raises(RunNotFoundError, store.cuts, "run")
     raises(RunNotFoundError, store.number, "run")
     same((store.dead(DeadQuery()), store.results("run")), ([], []))
     again = store.acquire("run", 0.0)
@@ -428,7 +410,7 @@ def a_store_must_be_open(world: StoreWorld) -> None:
     verbs: tuple[tuple[Any, ...], ...] = (
         (store.acquire, "run", 0.0), (store.load, "run"), (store.number, "run"),
         (store.commit, Change(run="run", epoch=1)), (store.renew, 0.0, 0),
-        (store.release, "run", 1), (store.runs,), (store.results, "run"),
+        (store.release, "run", 1), (store.runs,), (store.cuts, "run"), (store.results, "run"),
         (store.dead, DeadQuery()), (store.purge_dead, DeadQuery()), (store.delete_run, "run"),
     )  # fmt: skip
     for verb, *args in verbs:

@@ -59,6 +59,7 @@ contents = st.fixed_dictionaries(
     {},
     optional={
         "full": st.booleans(),
+        "keep": st.integers(1, 6),
         "status": st.sampled_from([None] * 9 + ["running", "parked", "failed", "finished"]),
         "report": st.none() | bodies,
         "version": st.none() | texts,
@@ -262,6 +263,7 @@ class _Agreement(RuleBasedStateMachine):
             self.both(process, lambda store: store.runs())
             for run in self.epochs:
                 self.both(process, methodcaller("load", run))
+                self.both(process, methodcaller("cuts", run))
             self.both(process, lambda store: store.dead(DeadQuery()))
 
 

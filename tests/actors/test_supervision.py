@@ -177,6 +177,28 @@ async def test_an_exhausted_supervisor_escalates_and_its_own_supervisor_restarts
         assert await a.ask("on") == "on"
 
 
+async def test_a_restarted_supervisor_keeps_the_order_of_its_children() -> None:
+    notes: list[str] = []
+    children = [
+        *specs(notes, "a"),
+        *specs(notes, "t", restart="temporary"),
+        *specs(notes, "b"),
+    ]
+    inner = Supervisor(children, strategy="rest_for_one", max_restarts=1, backoff=Fixed(0))
+
+    async with ActorSystem("s") as system:
+        await system.spawn(Supervisor([ChildSpec("inner", inner)]), name="outer")
+        await crash(system.ref(Diary, "outer/inner/t"))  # Gone for this life of `inner`.
+        await crash(system.ref(Diary, "outer/inner/b"))
+        await crash(system.ref(Diary, "outer/inner/b"))  # Once too often: another life.
+        notes.clear()
+
+        await crash(system.ref(Diary, "outer/inner/b"))
+        assert notes == ["-b", "+b"]  # `t` stands left of it, as before.
+
+    assert notes == ["-b", "+b", "-b", "-t", "-a"]
+
+
 async def test_budgets_multiply_down_the_tree() -> None:
     starts: list[int] = []
 

@@ -12,6 +12,7 @@ import pytest
 from actorflow.cli.load import load_flow
 from actorflow.cli.replay import give_back
 from actorflow.cli.stores import opened
+from actorflow.core.letters import REASONS
 from actorflow.durability.sqlite import SqliteStore
 from actorflow.durability.store import DeadQuery
 from tests.cli.support import child, invoke, json_lines, write_module
@@ -93,6 +94,24 @@ def test_the_list_is_a_table_for_people(module: str) -> None:
 )
 def test_filters_choose_and_all_must_fit(module: str, filters: tuple[str, ...], count: int) -> None:
     assert len(listed(*filters)) == count
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("list",), ("show",), ("purge",), ("replay", "any:flow", "--run", "shop")],
+)
+def test_a_reason_that_there_is_not_is_usage_and_those_that_there_are_are_listed(
+    args: tuple[str, ...],
+) -> None:
+    result = invoke("dead", *args, *STORE, "--reason", "nonsense")
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    listed = ", ".join(map(repr, REASONS))
+    assert result.stderr == (
+        f"actorflow dead {args[0]}: invalid value for '--reason': 'nonsense' is not one of "
+        f"{listed}; see actorflow dead {args[0]} --help\n"
+    )
 
 
 def test_letters_of_several_runs_are_listed_by_run(here: Path, module: str) -> None:

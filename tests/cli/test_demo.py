@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,77 @@ def test_what_does_not_go_together_with_kill_is_usage(forest: Path, args: tuple[
 
     assert result.exit_code == 2
     assert "--kill needs a file as --output" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (
+            "memory:",
+            "--kill needs a store that outlives the process, and memory: ends with it; "
+            "write --store sqlite:///demo.db, or no --store",
+        ),
+        ("nowhere:", "store must be 'sqlite:///run.db'"),
+    ],
+)
+def test_a_store_that_ends_with_the_process_is_not_killed(
+    forest: Path, tmp_path: Path, url: str, words: str
+) -> None:
+    output = tmp_path / "out.jsonl"
+    args = ("--kill", "--store", url, "--tree", str(forest), "--output", str(output))
+
+    result = invoke("demo", *args)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"actorflow: {words}")
+    assert not output.exists()
+
+
+def test_the_demo_reports_as_one_json_object(forest: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+
+    result = invoke("demo", "--json", "--tree", str(forest), "--output", str(output))
+
+    found = json.loads(result.stdout)
+    assert result.exit_code == found["exit_code"] == 0
+    assert found["counts"] == {"fed": 29, "done": 25, "skipped": 0, "dead": 4, "held": 0}
+    assert (found["flow"], found["run_id"], found["status"]) == (
+        "demo",
+        "demo",
+        "done, with dead letters",
+    )
+    assert (found["root"], found["files"], found["left_out"]) == (str(forest), 29, 0)
+    assert (found["output"], found["lines"]) == (str(output), 420)
+    assert len(json_lines(output.read_text())) == 25
+
+
+def test_values_on_standard_output_put_the_json_report_beside_them(forest: Path) -> None:
+    result = invoke("demo", "--json", "--tree", str(forest), "--output", "-")
+
+    assert len(json_lines(result.stdout)) == 25
+    assert json.loads(result.stderr.splitlines()[-1])["counts"]["done"] == 25
+
+
+def test_the_proof_of_a_killed_demo_is_one_json_object(
+    forest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", PACKAGE)
+    output = str(forest / "out.jsonl")
+
+    result = invoke("demo", "--kill", "--json", "--tree", str(forest), "--output", output)
+
+    assert json.loads(result.stdout) == {
+        "exit_code": 0,
+        "kills": 3,
+        "files": 29,
+        "lines": 25,
+        "output": output,
+        "dead": {"failed": 4},
+        "lost": [],
+        "doubled": [],
+        "strange": [],
+    }
+    assert result.stderr.count("SIGKILL to process") == 3
 
 
 def test_a_demo_in_a_store_of_ones_own_is_kept(forest: Path, tmp_path: Path) -> None:

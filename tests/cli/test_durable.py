@@ -121,6 +121,21 @@ def test_a_finished_run_shows_its_report_again_and_runs_nothing(here: Path, modu
     assert report["counts"] == {"fed": 200, "done": 180, "skipped": 0, "dead": 20, "held": 0}
 
 
+def test_a_report_of_another_version_of_the_flow_is_said_to_be_that(
+    here: Path, module: str
+) -> None:
+    (here / "fixed").touch()
+    assert run(f"{module}:flow").exit_code == 0
+
+    with child(here, "run", f"{module}:renamed", *FILES) as other:
+        code = other.end()
+
+    assert code == 0
+    assert "done before; nothing was run" in other.seen
+    (line,) = [each for each in other.seen.splitlines() if "was finished by version" in each]
+    assert line.startswith("run 'shop' was finished by version ")
+
+
 def test_results_are_in_the_store_if_that_is_wanted(here: Path, module: str) -> None:
     (here / "in.jsonl").write_text("1\n3\n")
     assert run(f"{module}:flow", "--results", "store").exit_code == 3
@@ -313,7 +328,7 @@ def test_a_store_of_a_later_release_is_refused(here: Path, module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [("--resume", "must"), ("--results", "store"), ("--migrate", "a=b")]
+    "option", [("--resume", "must"), ("--results", "store"), ("--keep", "9"), ("--migrate", "a=b")]
 )
 def test_options_of_a_store_need_one(module: str, option: tuple[str, str]) -> None:
     line = one_line(invoke("run", f"{module}:flow", "--input", "in.jsonl", *option), 2)

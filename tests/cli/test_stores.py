@@ -195,6 +195,16 @@ def test_a_run_that_somebody_holds_is_not_deleted(kept: Path) -> None:
         (("snapshot", "show", "x", *STORE), 2, "run 'x': there is none"),
         (("snapshot", "diff", "shop", "1", *STORE), 2, "give the numbers of both checkpoints"),
         (("snapshot", "diff", "shop", "1", "7", *STORE), 2, "7 is not kept; kept are 1 to 3\n"),
+        (
+            ("snapshot", "diff", "shop", "x", "y", *STORE),
+            2,
+            "invalid value for 'A': 'x' is not a valid integer; see",
+        ),
+        (
+            ("snapshot", "diff", "shop", "1", "y", *STORE),
+            2,
+            "invalid value for 'B': 'y' is not a valid integer; see",
+        ),
         (("snapshot", "diff", "empty", *STORE), 2, "run 'empty' has no checkpoint yet\n"),
         (("snapshot", "export", "shop", ".", *STORE), 2, "cannot write .: Is a directory\n"),
         (("snapshot", "export", "shop", "no/x.json", *STORE), 2, "cannot write no/x.json"),
@@ -216,6 +226,24 @@ def test_what_is_not_there_or_cannot_be_is_one_line(
 
 
 # Snapshots ----------------------------------------------------------------------------
+
+
+def test_a_snapshot_shows_messages_that_came_from_another_system(here: Path) -> None:
+    with store() as made:
+        owned = made.acquire("bank", 1.0)
+        rows = [row("shop/2.0", "/bank/a", USER, "b"), row(7, "/bank/a", USER, "c")]
+        data = cut(1, [row("shop/10", "/bank/a", USER, "a"), *rows], {})
+        made.commit(Change(run="bank", epoch=owned.epoch, number=1, cut=data, full=True))
+
+    found = json.loads(invoke("snapshot", "show", "bank", *STORE, "--json").stdout)
+
+    assert [each["id"] for each in found["oldest"]] == ["7", "shop/2.0", "shop/10"]
+
+
+def test_the_usage_of_diff_says_that_both_checkpoints_go_together() -> None:
+    usage = invoke("snapshot", "diff", "--help").stdout.splitlines()[0]
+
+    assert usage.endswith("diff [OPTIONS] RUN [A B]")
 
 
 def test_a_snapshot_is_shown_by_mailbox_and_lane_with_its_oldest_messages(kept: Path) -> None:

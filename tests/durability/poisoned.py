@@ -98,7 +98,7 @@ def main() -> None:
         child = os.fork()
         if not child:
             report = trio.run(life, where, attempts, directory)
-            dead = [[each.reason, each.body] for each in report.dead]
+            dead = [[each.reason, each.body, each.attempts] for each in report.dead]
             out = [int(line) for line in (directory / "out.jsonl").read_text().splitlines()]
             print(json.dumps({"kills": kills, "out": out, "dead": dead}), flush=True)
             os._exit(0)

@@ -11,8 +11,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actorflow.core.envelope import Envelope
+from actorflow.durability.alone import PATIENCE
+from actorflow.durability.alone import SECONDS as ALONE
 from actorflow.durability.careful import LIMIT, SECONDS, TOGETHER, Careful
 from actorflow.durability.store import Change, Owned
+from actorflow.durability.suspects import Entry
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.lanes import RankedQueue
@@ -43,16 +46,26 @@ class Disk:
     """Takes entries, and remembers them."""
 
     def __init__(self) -> None:
-        self.blame: dict[str, int] = {}
+        self.entries: dict[str, int] = {}
         self.writes = 0
 
     async def bring(self, provide: Callable[[], Change]) -> None:
         change = provide()
         await trio.lowlevel.checkpoint()
         self.writes += 1
-        self.blame.update(change.blame)
+        self.entries.update(change.blame)
         for key in change.cleared:
-            self.blame.pop(key, None)
+            self.entries.pop(key, None)
+
+    @property
+    def blame(self) -> dict[str, int]:
+        """Unclean ends by message and place."""
+        return {key: Entry.read(number).ends for key, number in self.entries.items()}
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """Leases begun, likewise."""
+        return {key: Entry.read(number).attempts for key, number in self.entries.items()}
 
 
 class World:
@@ -62,11 +75,11 @@ class World:
         self.kernel = Kernel("f", real_ports(0))
         self.journal = Journal()
         self.disk = Disk()
-        self.disk.blame.update(blame or {})
+        self.disk.entries.update(blame or {})
         checkpointer: Any = self.disk
         owned = Owned("run", 1, 0, "running", False, False, "", ())
         self.gate = Careful(
-            self.kernel, self.journal, checkpointer, owned, self.disk.blame, self.fail
+            self.kernel, self.journal, checkpointer, owned, self.disk.entries, self.fail
         )
         self.journal.careful = self.gate
         for each in boxes:
@@ -81,6 +94,8 @@ class World:
             envelope = box.due[0] if box.due else box.queue[0]
             if self.gate.asked(envelope, box):
                 (box.due or box.queue).popleft()
+                envelope.attempt += 1
+                self.gate.begun(envelope)
                 return envelope
             await wait_all_tasks_blocked()
         return None
@@ -101,6 +116,7 @@ class Living:
     async def __aenter__(self) -> World:
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
+        self._nursery.start_soon(self._world.kernel.heap.run)
         self._nursery.start_soon(self._world.gate.run)
         return self._world
 
@@ -185,6 +201,7 @@ async def test_too_many_unclean_ends_are_poison() -> None:
     box = Box("/f/a", message(1))
     async with Living(World(box, blame={"1 /f/a": LIMIT})) as world:
         assert world.gate.asked(box.queue[0], box) is False
+        assert world.gate.convicted(box.queue[0], box).ends == LIMIT
         assert world.gate.take_cleared() == ["1 /f/a"]
 
 
@@ -252,7 +269,7 @@ async def test_who_goes_on_after_a_wait_has_its_entry_again() -> None:
         async with trio.open_nursery() as nursery:
 
             async def go_on() -> None:
-                await world.gate.again(generator, box)
+                await world.gate.again(generator)
                 went_on.append(dict(world.disk.blame))
 
             nursery.start_soon(go_on)
@@ -277,3 +294,41 @@ async def test_it_is_over_when_the_restored_are_gone_and_the_time_is_up() -> Non
 
         assert world.journal.careful is None
         assert not box.careful
+
+
+async def test_the_attempts_of_the_entry_are_those_of_what_is_made_again() -> None:
+    entry = Entry(ends=1, attempts=1).number()
+    for most, lives in ((3, [2, 3, 3]), (1, [1, 1, 1])):
+        found = []
+        for _ in lives:
+            box = Box("/f/a", message(1))
+            async with Living(World(blame={"1 /f/a": entry})) as world:
+                world.gate.watch(box, most)
+                envelope = await world.lease(box)
+                assert envelope is not None
+                found.append(envelope.attempt)
+                entry = world.disk.entries["1 /f/a"] - 1  # As if that had not been its fault.
+        assert found == lives
+        entry = Entry(ends=1, attempts=1).number()
+
+
+async def test_an_entry_of_an_older_release_has_ends_only() -> None:
+    box = Box("/f/a", message(1))
+    async with Living(World(box, blame={"1 /f/a": 2})) as world:
+        assert world.gate.entry(box.queue[0], box) == Entry(ends=2, attempts=0)
+
+
+async def test_what_runs_for_long_keeps_no_suspect_from_running() -> None:
+    first, other = Box("/f/a", message(1)), Box("/f/b", message(2))
+    async with Living(World(first, other, blame={"1 /f/a": 1})) as world:
+        world.gate.restored(first.queue)
+        assert await world.lease(other) is not None
+        assert await world.lease(first) is None
+        await trio.sleep(PATIENCE + 0.5)
+
+        assert await world.lease(first) is not None
+        other.queue.append(message(3))
+        assert await world.lease(other) is None
+        await trio.sleep(ALONE + 1)
+
+        assert await world.lease(other) is not None

@@ -80,6 +80,21 @@ class KeepsOldCuts(Flawed):
         super().commit(attrs.evolve(change, full=False))
 
 
+class KeepsTheLastAlone(Flawed):
+    """Drops all that a full cut stands for, whatever is to be kept."""
+
+    def commit(self, change: Change) -> None:
+        super().commit(attrs.evolve(change, keep=1))
+
+
+class LoadsAllItHas(Flawed):
+    """Has a run read more than it needs."""
+
+    def load(self, run: str) -> Loaded:
+        cuts = tuple(each.body for each in self.cuts(run))
+        return attrs.evolve(super().load(run), cuts=cuts)
+
+
 class NeverLets(Flawed):
     """Holds what it holds when it is closed."""
 
@@ -107,6 +122,8 @@ FLAWS = {
     LosesResults: "a_cut_must_follow_the_last_one",
     ForgetsBlame: "blame_is_set_and_cleared",
     KeepsOldCuts: "cuts_come_back_in_order_and_a_full_one_stands_for_all_before",
+    KeepsTheLastAlone: "a_full_cut_drops_only_what_none_of_the_last_states_needs",
+    LoadsAllItHas: "a_full_cut_drops_only_what_none_of_the_last_states_needs",
     NeverLets: "closing_gives_runs_free_and_twice_does_nothing",
     EndlessLease: "an_owner_that_stops_renewing_loses_when_its_lease_is_over",
     SilentRenewal: "an_owner_that_stops_renewing_loses_when_its_lease_is_over",

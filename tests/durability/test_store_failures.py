@@ -363,7 +363,7 @@ def test_a_generator_that_ends_the_process_is_found_between_two_waits(tmp_path: 
     found = poisoned("emission", 1, tmp_path)
 
     assert found["kills"] <= 4
-    assert found["dead"] == [["poison", 3]]
+    assert found["dead"] == [["poison", 3, 1]]
     done = [value for value in range(24) if value not in (12, 13, 14, 15)]
     assert sorted(value for value in found["out"] if value != 12) == done
 
@@ -378,7 +378,7 @@ def test_what_ends_the_process_is_poison_and_its_neighbours_are_done(
     found = poisoned(where, attempts, tmp_path)
 
     assert max(3, attempts) <= found["kills"] <= max(3, attempts) + 1
-    assert found["dead"] == [["poison", 13]]
+    assert found["dead"] == [["poison", 13, attempts]]
     assert sorted(found["out"]) == [value for value in range(24) if value != 13]
 
 
@@ -386,5 +386,5 @@ def test_two_that_end_the_process_take_no_neighbour_with_them(tmp_path: Path) ->
     found = poisoned("two", 1, tmp_path)
 
     assert found["kills"] <= 2 * (3 + 1)
-    assert sorted(found["dead"]) == [["poison", 12], ["poison", 13]]
+    assert sorted(found["dead"]) == [["poison", 12, 1], ["poison", 13, 1]]
     assert sorted(found["out"]) == [value for value in range(24) if value not in (12, 13)]

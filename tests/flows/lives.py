@@ -19,7 +19,7 @@ from trio.testing import wait_all_tasks_blocked
 from actorflow import Report, Run
 from actorflow.durability.memory import MemoryDisk, MemoryStore
 from actorflow.durability.records import address
-from actorflow.durability.store import Change, DeadQuery, DeadRow, ResultRow
+from actorflow.durability.store import Change, CutRow, DeadQuery, DeadRow, ResultRow
 from actorflow.errors import NotRunningError, StoreError
 from actorflow.flows.flow import Flow
 from actorflow.testing import new_session
@@ -292,7 +292,7 @@ def aged(disk: MemoryDisk, run: str, **others: Any) -> None:
             del fact["name"]
     facts |= others
     old = attrs.evolve(state, facts={key: encode(fact) for key, fact in facts.items()})
-    disk._runs[run].cuts[:] = [rewrite(old)]
+    disk._runs[run].cuts[:] = [CutRow(old.number, True, rewrite(old))]
 
 
 async def fed_and_killed(

@@ -150,6 +150,27 @@ async def test_a_finished_run_gives_its_report_and_runs_nothing(disk: Callable[[
     assert second.duration == first.duration
 
 
+async def test_a_report_of_another_version_of_the_flow_is_said_to_be_that(
+    disk: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    flow = pipeline([increment], name="f")
+    other = pipeline([stage(increment, name="renamed")], name="f")
+    first = await flow.run([1, 2], store=disk(), run_id="run")
+    assert await flow.run([1, 2], store=disk(), run_id="run") == first
+    assert not caplog.records
+
+    again = await other.run([3], store=disk(), run_id="run")
+
+    assert again == first
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("actorflow", "WARNING")
+    assert record.getMessage() == (
+        f"run 'run' was finished by version {flow.plan.version} of the flow, this is "
+        f"{other.plan.version}: the report is that one's and nothing was run; give another run id "
+        "to run this one"
+    )
+
+
 async def test_a_finished_run_takes_nothing_more(disk: Callable[[], Any]) -> None:
     flow = pipeline([increment], name="f")
     await flow.run([1], store=disk(), run_id="run")

@@ -326,7 +326,7 @@ async def test_workers_say_what_they_do(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
 
         seen = [(each.name, each.state, each.item, each.incarnation) for each in run.workers()]
-        assert sorted(seen) == [("/f/second/1", "idle", None, 1), ("/f/second/2", "busy", "0", 1)]
+        assert sorted(seen) == [("/f/second/1", "idle", None, 1), ("/f/second/2", "busy", "x", 1)]
 
 
 async def test_the_last_figures_of_a_stage_are_in_the_report(autojump_clock: MockClock) -> None:
@@ -430,7 +430,12 @@ async def test_a_display_is_shown_the_start_the_way_and_the_end(autojump_clock: 
 
 async def test_a_display_knows_how_many_items_there_will_be_where_the_source_does() -> None:
     seen: list[int | None] = []
-    for items, options in (([1, 2], {}), (iter([1]), {}), ([1, 2], {"total": 9})):
+    given: list[tuple[Any, dict[str, Any]]] = [
+        ([1, 2], {}),
+        (iter([1]), {}),
+        ([1, 2], {"total": 9}),
+    ]
+    for items, options in given:
         screen = Screen()
         await pipeline([double]).run(items, progress=screen, **options)
         assert screen.last is not None

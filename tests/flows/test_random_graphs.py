@@ -140,11 +140,10 @@ class Interpreter:
 
     Attributes:
         died: Whether a piece has died that somebody waits for.
-        lost: Whether one has died that nobody waits for.
     """
 
     def __init__(self) -> None:
-        self.died = self.lost = False
+        self.died = False
 
     def row(self, listed: list[Any], place: str, value: Value) -> list[Value]:
         values = [value]
@@ -168,7 +167,7 @@ class Interpreter:
         if not node.join:
             for slot, branch in enumerate(node.branches):
                 self.row(branch, f"{name}.{slot}.", value)
-            self.lost, self.died = self.lost or self.died, before
+            self.died = before
             return [value]
         found = [
             self.row(branch, f"{name}.{slot}.", value) for slot, branch in enumerate(node.branches)
@@ -193,7 +192,7 @@ class Interpreter:
         values = self.leaf(mesh.leaves[here], f"{name}n{here}", value)
         edges = [*mesh.ahead, *mesh.back]
         if not any(leads(edges, here, end) for end in exits(mesh)):  # Then nobody waits for it.
-            self.lost, self.died = self.lost or self.died, before
+            self.died = before
         for term, facts in values:
             for start, end, asks in mesh.ahead:
                 if start == here and not (asks and draw(f"{name}e{end}", term, 2)):
@@ -389,7 +388,7 @@ def test_a_flow_gives_what_a_plain_interpreter_gives_over_any_kills(
         plain = Interpreter()
         out = plain.row(rows, "s", (item, {}))
         expected.update(str(term) for term, _ in out)
-        counts["dead" if plain.died or plain.lost else "done" if out else "skipped"] += 1
+        counts["dead" if plain.died else "done" if out else "skipped"] += 1
     assert Counter(map(str, tape)) == expected
     if any(isinstance(each, Leaf) and each.batch for each in rows):
         assert (reports[-1].counts["fed"], reports[-1].counts["held"]) == (items, 0)

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import errno
 import functools
 import io
 import json
@@ -312,6 +313,65 @@ async def test_a_full_device_says_so() -> None:
     with pytest.raises(OSError, match="No space left"):
         await sink.write(["x"])
     await sink.aclose()
+
+
+HELP = "and start again; a run in a store goes on with the same command, and nothing is lost"
+
+
+@in_time
+async def test_an_error_of_writing_names_the_file_and_what_helps() -> None:
+    sink = JsonLinesSink("/dev/full")
+    await sink.open()
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        await sink.write(["x"])
+    await sink.aclose()
+
+    assert str(caught.value) == "[Errno 28] No space left on device: '/dev/full'"
+    assert caught.value.__notes__ == [f"/dev/full: make room on its disk {HELP}"]
+
+
+@pytest.mark.parametrize("when", ["open", "reopen", "sync", "close"])
+@in_time
+async def test_an_error_of_the_disk_names_the_file_and_what_helps(
+    tmp_path: Path, when: str
+) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("one\n")
+    sink = TextLinesSink(path)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    calls: dict[str, Callable[[], Awaitable[None]]] = {
+        "open": sink.open,
+        "reopen": lambda: sink.open(4, fresh_inode=True),
+        "sync": lambda: trio.to_thread.run_sync(sink.sync),
+        "close": sink.aclose,
+    }
+    if when in ("sync", "close"):
+        await sink.open()
+        await sink.write(["two"])
+
+    with (
+        mock.patch("os.fsync", side_effect=full),
+        pytest.raises(OSError, match="No space left") as caught,
+    ):
+        await calls[when]()
+    with contextlib.suppress(OSError):
+        await sink.aclose()  # After a failed sync it says so once more.
+
+    assert caught.value is full
+    assert str(full) == f"[Errno 28] No space left on device: {str(path)!r}"
+    assert full.__notes__ == [f"{path}: make room on its disk {HELP}"]
+
+
+@in_time
+async def test_an_error_without_a_number_stays_as_it_is(tmp_path: Path) -> None:
+    sink = TextLinesSink(tmp_path / "out.txt")
+
+    with (
+        mock.patch("os.fsync", side_effect=OSError("odd")),
+        pytest.raises(OSError, match=r"^odd$"),
+    ):
+        await sink.open()
 
 
 @in_time

@@ -16,6 +16,7 @@ from actorflow import (
     Parallel,
     Pipeline,
     Retry,
+    StageError,
     Turn,
     stage,
 )
@@ -46,14 +47,69 @@ async def test_what_such_a_branch_gives_is_dropped() -> None:
     assert (result.value, result.stage) == ("a(1)", "a")
 
 
-async def test_one_that_fails_makes_an_item_dead_that_has_come_out() -> None:
+async def test_one_that_fails_is_a_dead_letter_and_no_fault_of_the_item() -> None:
     flow = pipeline([named("a"), Parallel([fails, named("b")], join=False), named("z")])
 
     results = await outcomes(flow, [1])
 
-    assert {(each.status, each.stage) for each in results} == {("done", "z"), ("failed", "fails")}
+    assert [(each.status, each.stage) for each in results] == [("done", "z")]
     report = await flow.run([1])
-    assert (report.counts, len(report.dead)) == (counted(fed=1, dead=1), 1)
+    assert (report.counts, len(report.dead)) == (counted(fed=1, done=1), 1)
+    assert report.stages["fails"].failed == 1
+
+
+async def test_invoke_returns_when_the_value_is_out_and_hears_of_no_failure() -> None:
+    done: list[Any] = []
+
+    async def late(value: Any) -> None:
+        await trio.sleep(300)
+        done.append(value)
+
+    flow = pipeline([named("a"), Parallel([late, fails], join=False), stage(slow, name="z")])
+    async with flow:
+        assert (await flow.invoke(1), trio.current_time()) == ("a(1)", 100)
+        assert await flow.map([1, 2]) == ["a(1)", "a(2)"]
+
+    assert sorted(done) == ["a(1)", "a(1)", "a(2)"]
+
+
+async def test_closing_a_flow_gives_them_time_to_end() -> None:
+    done: list[Any] = []
+
+    async def late(value: Any) -> None:
+        await trio.sleep(20)
+        done.append(value)
+
+    async def for_ever(value: Any) -> None:
+        await trio.sleep_forever()
+
+    async with pipeline([named("a"), Parallel([late, for_ever], join=False)]) as flow:
+        assert (await flow.invoke(1), trio.current_time()) == ("a(1)", 0)
+
+    assert done == ["a(1)"]
+    assert 30 <= trio.current_time() < 35
+
+
+async def test_a_failure_of_the_item_itself_is_told_at_once_though_a_branch_goes_on() -> None:
+    flow = pipeline([named("a"), Parallel([slow], join=False), fails])
+
+    with pytest.raises(StageError) as caught:
+        await flow.invoke(1)
+
+    assert (caught.value.stage, trio.current_time()) == ("fails", 0)
+
+
+async def test_branches_that_are_joined_in_one_that_nobody_waits_for_fail_together() -> None:
+    inner = [Parallel([fails, slow]), named("never")]
+    flow = pipeline([named("a"), Parallel([inner], join=False), named("z")])
+
+    report = await flow.run([1])
+
+    assert (report.counts, report.stages["never"].received) == (counted(fed=1, done=1), 0)
+    assert {(each.stage_or_actor, each.reason) for each in report.dead} == {
+        ("fails", "failed"),
+        ("slow", "sibling_failed"),
+    }
 
 
 async def test_in_a_joined_branch_nobody_waits_for_it_either() -> None:
@@ -68,14 +124,15 @@ async def test_in_a_joined_branch_nobody_waits_for_it_either() -> None:
         assert (await run.finish()).counts == counted(fed=1, done=1)
 
 
-async def test_there_its_failure_ends_the_item_dead_and_calls_nobody_off() -> None:
+async def test_there_its_failure_calls_nobody_off() -> None:
     inner = [named("b"), Parallel([fails], join=False)]
     flow = pipeline([Parallel([inner, slow]), named("z")])
 
     results = await outcomes(flow, [1])
 
-    assert [(each.status, each.stage) for each in results] == [("failed", "fails"), ("done", "z")]
-    assert (await flow.run([1])).counts == counted(fed=1, dead=1)
+    assert [(each.status, each.stage) for each in results] == [("done", "z")]
+    report = await flow.run([1])
+    assert (report.counts, len(report.dead)) == (counted(fed=1, done=1), 1)
 
 
 async def test_nor_is_it_called_off_itself() -> None:
@@ -123,7 +180,7 @@ async def test_what_left_a_branch_and_what_goes_on_behind_the_join_have_ids_of_t
     assert ids == ["0.-1", "0.-1.0", "0.0.-1", "0.0.-1.0"]
 
 
-async def test_in_order_later_items_wait_for_the_end_of_one_whose_branch_still_runs() -> None:
+async def test_in_order_nobody_waits_for_a_branch_either() -> None:
     async def uneven(value: str) -> None:
         await trio.sleep(100 if value == "a(0)" else 0)
 
@@ -132,7 +189,7 @@ async def test_in_order_later_items_wait_for_the_end_of_one_whose_branch_still_r
     async with flow.stream(range(3), ordered=True) as results:
         found = [(result.value, trio.current_time()) async for result in results]
 
-    assert found == [("a(0)", 0), ("a(1)", 100), ("a(2)", 100)]
+    assert found == [("a(0)", 0), ("a(1)", 0), ("a(2)", 0)]
 
 
 # Ways in and out --------------------------------------------------------------------------

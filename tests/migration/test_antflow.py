@@ -28,7 +28,7 @@ from actorflow import (
     Turn,
     stage,
 )
-from actorflow.core.events import ItemEnded, ItemRetried, ItemStarted
+from actorflow.events import ItemEnded, ItemRetried, ItemStarted
 from actorflow.observe.progress import make_display
 from tests.programs import DOCS, names_in_tables, printed, programs
 

@@ -13,6 +13,7 @@ if the tests named beside it fail, and *survived* if they pass. Exit code 1 if a
     storing      owners, files, chains of cuts
     restoring    what the next life finds
     suspecting   the careful mode
+    forking      checkpoints that are kept, and runs that begin with them
     surrounding  what stands around handlers
 """
 
@@ -21,7 +22,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from tests.mutants import committing, restoring, running, storing, surrounding, suspecting
+from tests.mutants import (
+    committing,
+    forking,
+    restoring,
+    running,
+    storing,
+    surrounding,
+    suspecting,
+)
 from tests.mutants.mutant import ROOT, Mutant, run_mutant
 
 __all__ = ["MUTANTS", "ROOT", "Mutant", "main", "run_mutant"]
@@ -32,6 +41,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *storing.MUTANTS,
     *restoring.MUTANTS,
     *suspecting.MUTANTS,
+    *forking.MUTANTS,
     *surrounding.MUTANTS,
 )
 

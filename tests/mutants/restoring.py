@@ -10,6 +10,8 @@ RUNS = "tests/flows/test_durable.py"
 ITEMS = "tests/flows/test_durable_items.py"
 ACTORS = "tests/actors/test_durable.py"
 PROMISES = "tests/durability/test_promises.py"
+STASHES = "tests/actors/test_stash_over_lives.py"
+COVERED = "tests/actors/test_covered_actors.py"
 KEPT = "tests/durability/test_what_is_kept.py"
 CURSORS = "tests/flows/test_cursors.py"
 EXACTLY = "tests/flows/test_exactly_once.py"
@@ -196,8 +198,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "order_begun_anew",
         "flows/keeper.py",
-        '        order = self._written.get("order")',
-        "        order = None",
+        "        if ORDER in self._written and self.ledger.ordered:",
+        "        if False:",
         (f"{ITEMS}::test_what_came_out_in_order_is_written_in_order_by_the_next_life",),
     ),
     Mutant(
@@ -258,11 +260,25 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{ACTORS}::test_stashed_messages_come_back_in_their_order",),
     ),
     Mutant(
+        "stash_in_the_order_of_arrival",
+        "runtime/effects.py",
+        "        mailbox.journal.touch(envelope, mailbox)",
+        "        mailbox.journal.note(envelope, mailbox)",
+        (f"{STASHES}::test_a_stash_comes_back_in_the_order_of_stashing_with_and_without_a_kill",),
+    ),
+    Mutant(
         "stash_comes_late",
         "durability/cut.py",
         "            return STASHED, None",
         "            return DUE, None",
         (f"{KEPT}::test_what_was_stashed_comes_first_in_its_order_before_what_is_more_urgent",),
+    ),
+    Mutant(
+        "covered_for_ever",
+        "runtime/endings.py",
+        "        mailbox.journal.covered.pop(mailbox, None)",
+        "        pass",
+        (f"{COVERED}::test_an_actor_that_has_ended_for_good_is_not_looked_at_by_any_commit",),
     ),
     Mutant(
         "timers_forgotten",
@@ -316,8 +332,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answers_never_forgotten",
         "runtime/kept.py",
-        "            if kept.answers.pop(question, None) is not None:",
-        "            if kept.answers.get(question) is not None:",
+        "        if self.answers.pop(question, None) is not None:",
+        "        if self.answers.get(question) is not None:",
         (f"{ACTORS}::test_answers_are_forgotten_when_the_turn_that_asked_is_done",),
     ),
     Mutant(

@@ -13,6 +13,7 @@ PROMISES = "tests/durability/test_promises.py"
 CHAINS = "tests/durability/test_chains.py"
 SQLITE = "tests/durability/test_sqlite.py"
 FAULTS = "tests/durability/test_sqlite_faults.py"
+FILES = "tests/durability/test_sqlite_files.py"
 MEMORY = "tests/durability/test_memory.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -189,6 +190,28 @@ MUTANTS: tuple[Mutant, ...] = (
         "            self._full = True\n",
         "",
         (f"{CHAINS}::test_a_long_chain_is_written_anew_and_nothing_of_it_is_lost",),
+    ),
+    # The file.
+    Mutant(
+        "locks_lost_by_looking",
+        "durability/sqlite_files.py",
+        "        if _identity(path) in _connections:",
+        "        if False:",
+        (f"{FILES}::test_a_second_store_in_one_process_does_not_cost_the_first_its_locks",),
+    ),
+    Mutant(
+        "gone_after_the_commit_is_not_told",
+        "durability/sqlite_link.py",
+        "                raise\n            self._check_file()\n",
+        "                raise\n",
+        (f"{FILES}::test_a_file_that_goes_while_a_commit_is_on_its_way_is_told",),
+    ),
+    Mutant(
+        "replaced_file_is_not_told",
+        "durability/sqlite_files.py",
+        "            elif known is not None and found != known:",
+        "            elif False:",
+        (f"{FILES}::test_nothing_is_committed_into_a_file_that_is_gone",),
     ),
     Mutant(
         "removed_after_added",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
+from actorflow import Graph, Pipeline
 from actorflow.graph import Plan, Stage, compile_pipeline, stage
 from actorflow.policies import Bulkhead, CircuitBreaker, Deadline, RateLimit, Retry, Timeout
 
@@ -76,3 +77,9 @@ stage(plain, runs_in="fiber")  # type: ignore[call-overload]
 stage(plain, policies=[3])  # type: ignore[arg-type, list-item]
 stage(5)  # type: ignore[call-overload]
 not_bytes: Stage[str, str] = stage(plain)  # type: ignore[arg-type]
+
+bare = Pipeline([fetch, parse])
+assert_type(bare, Pipeline[Any, Any])
+assert_type(Graph().add(fetch), Graph[Any, Any])
+typed: Pipeline[str, bytes] = Pipeline([fetch])
+assert_type(typed, Pipeline[str, bytes])

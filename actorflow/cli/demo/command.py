@@ -8,6 +8,7 @@ demo --kill           its process dies: this one starts it again and proves the 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import tempfile
@@ -86,6 +87,12 @@ def _number(context: click.Context, option: click.Parameter, value: str) -> int 
     type=click.Path(exists=True, file_okay=False),
     help="Take the Python files below this directory instead.",
 )
+@click.option(
+    "--json",
+    "wants_json",
+    is_flag=True,
+    help="Report as one JSON object on standard output; on standard error if values go there.",
+)
 @debug_option
 def demo(
     most: int | None,
@@ -95,6 +102,7 @@ def demo(
     store: str | None,
     output: str,
     tree: str | None,
+    wants_json: bool,
 ) -> int:
     """Read, tokenise, measure and summarise the source files of this Python's own library.
 
@@ -120,6 +128,8 @@ def demo(
         raise Trouble(
             "--kill needs a file as --output, and goes without --kill-workers", Code.USAGE
         )
+    if kill and store is not None:
+        _require_lasting(store)
     root = standard_library() if tree is None else tree
     found = files(root)
     if not found:
@@ -129,9 +139,11 @@ def demo(
         url = store or f"sqlite:///{folder}/demo.db"
         require_folder(url)
         if kill:
-            return _kill(paths, output, url, most, tree, folder)
+            return _kill(paths, output, url, most, tree, folder, wants_json)
         deps = _deps(paths, kill_workers, url, folder)
-        job = _Job(root, paths, len(found) - len(paths), output, url, tree is None, life)
+        job = _Job(
+            root, paths, len(found) - len(paths), output, url, tree is None, life, wants_json
+        )
         return _run(job, deps)
 
 
@@ -145,6 +157,26 @@ class _Job(NamedTuple):
     url: str
     library: bool
     life: bool
+    wants_json: bool
+
+
+def _require_lasting(url: str) -> None:
+    """Raise if what is in the store ends with the process that is to be killed.
+
+    Raises:
+        Trouble: It does, or there is no such store.
+    """
+    from actorflow.cli.stores import file_of, trouble
+    from actorflow.durability.urls import store_from_url
+    from actorflow.errors import ConfigurationError
+
+    try:
+        store_from_url(url)
+    except ConfigurationError as error:
+        raise trouble(error) from error
+    if file_of(url) is None:
+        text = f"--kill needs a store that outlives the process, and {url} ends with it"
+        raise Trouble(f"{text}; write --store sqlite:///demo.db, or no --store", Code.USAGE)
 
 
 def _deps(paths: Sequence[str], kill_workers: bool, url: str, folder: str) -> Deps:
@@ -167,27 +199,34 @@ def _kill(
     most: int | None,
     tree: str | None,
     folder: str,
+    wants_json: bool,
 ) -> int:
     from rich.console import Console
 
-    from actorflow.cli.demo.kills import kill_and_resume, prove, show_proof
+    from actorflow.cli.demo.kills import kill_and_resume, proof_form, prove, show_proof
 
     args = ["demo", "--life", "--store", url, "--output", output]
     args += ["--files", "all" if most is None else str(most)]
     args += [] if tree is None else ["--tree", tree]
-    console = Console()
+    console = Console(stderr=wants_json)
     kills = kill_and_resume(args, len(paths), console, folder)
     proof = prove(paths, output, url, RUN)
-    show_proof(console, proof, kills, output)
-    return Code.DONE if proof.holds else Code.FAILED
+    code = Code.DONE if proof.holds else Code.FAILED
+    if wants_json:
+        found = {"exit_code": int(code), **proof_form(proof, kills, output)}
+        click.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        show_proof(console, proof, kills, output)
+    return code
 
 
 def _run(job: _Job, deps: Deps) -> int:
     from rich.console import Console
 
     from actorflow.cli.demo.flow import demo_flow
-    from actorflow.cli.demo.table import Facts, show
+    from actorflow.cli.demo.table import Facts, facts_form, show
     from actorflow.cli.run import drive_flow, in_line
+    from actorflow.cli.summary import as_json
     from actorflow.flows.sources import IterableSource
 
     processes = min(MOST_PROCESSES, max(2, os.cpu_count() or 1))
@@ -211,12 +250,18 @@ def _run(job: _Job, deps: Deps) -> int:
     if isinstance(outcome.error, BrokenPipeError) and job.output == STANDARD:
         quiet_pipe()
         return Code.FAILED
+    code = Code.DONE if outcome.code is Code.DEAD_LETTERS else outcome.code
     if not job.life:
         facts = Facts(job.root, len(job.paths), job.left_out, job.output, job.library)
-        show(Console(stderr=job.output == STANDARD), outcome, facts, deps.tally)
+        if job.wants_json:
+            found = as_json("demo", outcome) | facts_form(facts, deps.tally)
+            found["exit_code"] = int(code)
+            click.echo(json.dumps(found, ensure_ascii=False), err=job.output == STANDARD)
+        else:
+            show(Console(stderr=job.output == STANDARD), outcome, facts, deps.tally)
     if outcome.error is not None:
         in_line(outcome.error, outcome.code).show()
-    return Code.DONE if outcome.code is Code.DEAD_LETTERS else outcome.code
+    return code
 
 
 def _sink(job: _Job) -> Any:

@@ -21,6 +21,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import attrs
 from rich.console import Console
@@ -30,7 +31,7 @@ from actorflow.cli.front import Code, Trouble
 from actorflow.cli.stores import stored_letters
 from actorflow.core.letters import DeadLetter
 
-__all__ = ["Proof", "kill_and_resume", "prove", "show_proof"]
+__all__ = ["Proof", "kill_and_resume", "proof_form", "prove", "show_proof"]
 
 #: Kills of one demo, if there are files enough. A file that was inside is done by then.
 KILLS, MANY_FILES = 5, 400
@@ -204,6 +205,20 @@ def show_proof(console: Console, proof: Proof, kills: int, output: str) -> None:
         rows["strange"] = _named(proof.strange)
     for name, value in rows.items():
         console.print(Text.assemble((f"{name:<14}", "cyan"), value), soft_wrap=True)
+
+
+def proof_form(proof: Proof, kills: int, output: str) -> dict[str, Any]:
+    """The same as JSON has it."""
+    return {
+        "kills": kills,
+        "files": proof.files,
+        "lines": proof.lines,
+        "output": output,
+        "dead": dict(Counter(letter.reason for letter in proof.letters)),
+        "lost": list(proof.lost),
+        "doubled": list(proof.doubled),
+        "strange": list(proof.strange),
+    }
 
 
 def _named(paths: Sequence[str]) -> str:

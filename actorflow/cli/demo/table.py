@@ -20,7 +20,7 @@ from actorflow.cli.summary import seconds, status
 from actorflow.core.letters import DeadLetter
 from actorflow.flows.results import Report
 
-__all__ = ["Facts", "show"]
+__all__ = ["Facts", "facts_form", "show"]
 
 #: Slow files, common names and failures that are listed.
 SLOWEST, NAMES, FAILURES = 5, 6, 30
@@ -51,6 +51,19 @@ class Facts:
     left_out: int
     output: str
     library: bool
+
+
+def facts_form(facts: Facts, tally: Tally) -> dict[str, Any]:
+    """What JSON has of the demo beside the report."""
+    return {
+        "root": facts.root,
+        "files": facts.files,
+        "left_out": facts.left_out,
+        "output": facts.output,
+        "lines": tally.lines,
+        "tokens": tally.tokens,
+        "names": len(tally.names),
+    }
 
 
 def show(console: Console, outcome: Outcome, facts: Facts, tally: Tally) -> None:

@@ -1,0 +1,263 @@
+"""What is fed where: `start`, metadata, and what a run that ended early has left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from actorflow import (
+    Batch,
+    ConfigurationError,
+    Context,
+    Graph,
+    Parallel,
+    Pipeline,
+    Retry,
+    Send,
+    StageError,
+    Turn,
+    stage,
+)
+from actorflow.durability.memory import MemoryStore
+from tests.flows.flowing import Boom, Gate, counted, double, increment, pipeline
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+async def tagged(value: Any, ctx: Turn) -> Any:
+    return value, dict(ctx.metadata)
+
+
+# Start ------------------------------------------------------------------------------------
+
+
+async def test_a_run_starts_where_it_is_told_to() -> None:
+    found: list[int] = []
+
+    report = await pipeline([increment, double]).run([1, 2], start="double", sink=found.append)
+
+    assert (found, report.stages["increment"].received) == ([2, 4], 0)
+
+
+async def test_a_graph_starts_at_several_stages_with_their_own_arguments() -> None:
+    async def left(one: int, two: int) -> int:
+        return one + two
+
+    async def right(value: str) -> int:
+        return len(value)
+
+    graph: Graph[Any, Any] = Graph("two").add(stage(left, unpack=True), right, double)
+    graph.connect("left", double).connect("right", double)
+    found: list[int] = []
+
+    report = await graph.run(start={"left": [(1, 2)], "right": ["abcd"]}, sink=found.append)
+
+    assert (sorted(found), report.counts) == ([6, 8], counted(fed=2, done=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "source must be an iterable"),
+        ({"start": {}}, "run() start must be items for one stage at least, got {}"),
+        ({"start": {"double": 5}}, "run() start['double'] must be"),
+        ({"source": [1], "start": {"double": [1]}}, "run() source must be None, as start= says"),
+        ({"source": [1], "start": "dubble"}, "no stage is named 'dubble'"),
+        ({"source": [1], "start": 5}, "run() start must be"),
+    ],
+)
+async def test_a_start_that_cannot_be_is_refused(given: Any, message: str) -> None:
+    with pytest.raises((ConfigurationError, LookupError, ValueError)) as caught:
+        await pipeline([increment, double]).run(**given)
+
+    assert message in str(caught.value)
+
+
+async def test_several_starts_go_on_where_they_were() -> None:
+    store, gate = MemoryStore(blocking=False), Gate()
+    found: list[Any] = []
+    flow = pipeline([gate, tagged], name="f")
+    async with flow.open(store=store, run_id="run", sink=found.append) as run:
+        await run.feed_from([1, 2], stage="tagged")
+        await run.feed_from([3])
+        await wait_all_tasks_blocked()
+        await run.stop()
+    gate.open()
+
+    await flow.run(
+        start={"tagged": [1, 2], "Gate": [3]}, store=store, run_id="run", sink=found.append
+    )
+
+    assert sorted(value for value, _ in found) == [1, 2, 3]
+
+
+# Metadata ---------------------------------------------------------------------------------
+
+
+async def test_map_run_and_feed_attach_facts_to_their_items() -> None:
+    flow = pipeline([tagged])
+
+    assert await flow.map([1, 2], context={"by": "me"}) == [(1, {"by": "me"}), (2, {"by": "me"})]
+    async with flow.open(context={"by": "me"}) as run:
+        results = run.results()
+        await run.feed([1], context={"why": "test"})
+        await run.feed([2])
+        found = sorted([(await anext(results)).value for _ in range(2)], key=lambda each: each[0])
+    assert found == [(1, {"by": "me", "why": "test"}), (2, {"by": "me"})]
+
+
+async def test_each_item_has_facts_of_its_own() -> None:
+    async def spoil(value: int, ctx: Turn) -> int:
+        ctx.metadata["by"] = value
+        return value
+
+    found = await pipeline([spoil, tagged]).map([1, 2], context={"by": "me"})
+
+    assert found == [(1, {"by": 1}), (2, {"by": 2})]
+
+
+@pytest.mark.parametrize("context", [5, {1: 2}, ["by"]])
+async def test_what_is_attached_is_a_mapping_of_texts(context: Any) -> None:
+    with pytest.raises(ConfigurationError, match="context must be a mapping with texts for keys"):
+        await pipeline([tagged]).run([1], context=context)
+    async with pipeline([tagged]).open() as run:
+        with pytest.raises(ConfigurationError, match=r"feed\(\) context must be a mapping"):
+            await run.feed([1], context=context)
+
+
+async def test_what_was_attached_survives_the_end_of_a_life() -> None:
+    store, gate = MemoryStore(blocking=False), Gate()
+    flow = pipeline([gate, tagged], name="f")
+    async with flow.open(store=store, run_id="run") as run:
+        await run.feed([1], context={"by": "me"})
+        await run.stop()
+    gate.open()
+
+    assert await flow.map([], store=store, run_id="run") == [(1, {"by": "me"})]
+
+
+# A snapshot -------------------------------------------------------------------------------
+
+
+async def test_a_snapshot_is_all_of_a_run_at_one_moment() -> None:
+    gate = Gate()
+    async with pipeline([stage(gate, name="wait")]).open() as run:
+        await run.feed(["x", "y"], ids=["a", "b"])
+        await wait_all_tasks_blocked()
+        seen = run.snapshot()
+        gate.open()
+        await run.finish()
+
+    assert seen.counts == counted(fed=2, held=2)
+    assert [(each.id, each.stage, each.status) for each in seen.items] == [
+        ("a", "wait", "running"),
+        ("b", "wait", "waiting"),
+    ]
+    assert [(each.item, each.message_id, each.state) for each in seen.workers] == [
+        ("a", "0", "busy")
+    ]
+
+
+# What is left -----------------------------------------------------------------------------
+
+
+async def test_a_run_that_halts_has_what_was_not_processed_and_it_can_be_fed_again() -> None:
+    async def second_fails(value: int) -> int:
+        await trio.lowlevel.checkpoint()
+        if value == 1:
+            raise Boom
+        return value
+
+    flow = pipeline([stage(second_fails, name="check", on_failure="halt")])
+    async with flow.open() as run:
+        await run.feed(range(5), ids="abcde", priority=7, context={"by": "me"})
+        with pytest.raises(StageError):
+            await run.finish()
+
+    report = run.report
+    assert report is not None
+    assert [(each.item, each.stage, each.value) for each in report.left] == [
+        ("c", "check", 2),
+        ("d", "check", 3),
+        ("e", "check", 4),
+    ]
+    assert {(each.priority, each.attempts) for each in report.left} == {(7, 0)}
+    assert report.left[0].metadata == {"by": "me"}
+    assert len(report.left) == report.counts["held"]
+
+    async with flow.open() as again:
+        results = again.results()
+        for each in report.left:
+            await again.feed([each.value], stage=each.stage, ids=[each.item])
+        assert sorted([(await anext(results)).value for _ in range(3)]) == [2, 3, 4]
+
+
+async def test_what_a_stopped_turn_was_given_is_left_as_it_came() -> None:
+    async def spoil(value: list[int]) -> None:
+        value.append(5)
+        await trio.sleep_forever()
+
+    async with pipeline([stage(spoil, policies=[Retry(2)])]).open() as run:
+        await run.feed([[1], [2]])
+        await wait_all_tasks_blocked()
+        report = await run.stop()
+
+    assert [(each.value, each.attempts) for each in report.left] == [([1], 0), ([2], 0)]
+
+
+async def test_what_waits_for_a_batch_is_left_too() -> None:
+    async def many(values: list[int]) -> int:
+        return sum(values)
+
+    async with pipeline([stage(many, batch=Batch(3))]).open() as run:
+        await run.feed([1, 2])
+        report = await run.stop()
+
+    assert [each.value for each in report.left] == [1, 2]
+
+
+async def test_a_run_with_a_store_leaves_nothing_but_there() -> None:
+    store = MemoryStore(blocking=False)
+    async with pipeline([stage(Gate(), name="wait")], name="f").open(store=store) as run:
+        await run.feed([1])
+        report = await run.stop()
+
+    assert (report.counts["held"], report.left) == (1, ())
+
+
+# What stands around the first stage ---------------------------------------------------------
+
+
+async def test_middleware_and_hooks_of_the_first_stage_get_a_context_too() -> None:
+    seen: list[type] = []
+
+    async def watch(call: Any, value: Any, ctx: Turn) -> Any:
+        seen.append(type(value))
+        return await call(value.set("x", 2))
+
+    async def first(context: Context) -> dict[str, int]:
+        return {"y": context["x"] + 1}
+
+    async def second(context: Context) -> dict[str, int]:
+        return {"z": context["y"] + 1}
+
+    flow: Pipeline[Any, Any] = Pipeline([first, second], middleware=[watch])
+
+    assert await flow.invoke({}) == {"x": 2, "y": 3, "z": 4}
+    assert seen == [Context, Context]
+
+
+async def test_a_send_that_no_route_follows_is_an_error_of_the_stage() -> None:
+    async def router(context: Context) -> Send:
+        return Send("paid", {"x": 1})
+
+    async def first(context: Context) -> dict[str, int]:
+        return {"y": 1}
+
+    for flow in (pipeline([router]), pipeline([Parallel([router, first])])):
+        with pytest.raises(StageError) as caught:
+            await flow.invoke({})
+        assert "as no Route or dict of routes follows" in str(caught.value.__cause__)
