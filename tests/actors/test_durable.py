@@ -11,7 +11,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorflow import (
     Actor,
@@ -35,6 +35,7 @@ from actorflow.durability.memory import MemoryDisk, MemoryStore
 from actorflow.durability.store import Change
 from actorflow.errors import EncodeError, RunInUseError
 from tests.conftest import jumping
+from tests.flows.lives import Held
 
 
 @message(tag="tests.durable.deposit")
@@ -603,6 +604,30 @@ async def test_another_question_under_the_same_id_is_refused() -> None:
             await fickle.ask("go")
         assert isinstance(caught.value.__cause__, AskDiverged)
         assert await alice.ask(Get()) == -1
+
+
+async def test_a_cancelled_tell_never_leaves_its_outcome_unknown() -> None:
+    disk = MemoryDisk()
+    store = Held(disk)
+    told: list[bool] = []
+
+    async with ActorSystem("bank", store=store) as system:
+        alice = await system.spawn(Account(balance=100), name="alice", durable=True)
+        store.hold()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def tell() -> None:
+                    await alice.tell(Withdraw(1))
+                    told.append(True)
+
+                nursery.start_soon(tell)
+                await wait_all_tasks_blocked(0.01)
+                scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await wait_all_tasks_blocked(0.01)
+                store.let_go()
+        assert told == [True]
 
 
 async def test_answers_are_forgotten_when_the_turn_that_asked_is_done() -> None:

@@ -3,6 +3,7 @@
     python -m tests.mutants --list          the bugs
     python -m tests.mutants NAME ...        apply each to a copy, run its tests, say what came out
     python -m tests.mutants                 all of them
+    python -m tests.mutants --markdown      all of them, as the table of docs/reliability.md
 
 A mutant is one change of one place in the source. It is made in a copy of the checkout,
 so the source stays as it is, and several of these commands may run at once; it is *killed*
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true", help="print the names and places")
+    parser.add_argument("--markdown", action="store_true", help="print a table of a page")
     given = parser.parse_args(arguments)
     known = {mutant.name: mutant for mutant in MUTANTS}
     unknown = [name for name in given.names if name not in known]
@@ -59,9 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in MUTANTS:
             print(f"{mutant.name:34} {mutant.path}")
         return 0
+    if given.markdown:
+        print("| bug | in | found by | |\n| --- | --- | --- | --- |")
     survivors = 0
     for name in given.names or known:
-        killed = run_mutant(known[name])
+        mutant = known[name]
+        killed = run_mutant(mutant)
         survivors += not killed
-        print(f"{name:34} {'killed' if killed else 'survived'}", flush=True)
+        verdict = "killed" if killed else "survived"
+        if given.markdown:
+            print(_row(mutant, verdict), flush=True)
+        else:
+            print(f"{name:34} {verdict}", flush=True)
     return 1 if survivors else 0
+
+
+def _row(mutant: Mutant, verdict: str) -> str:
+    words = mutant.name.replace("_", " ")
+    tests = " ".join(f"`{each.removeprefix('tests/')}`" for each in mutant.tests)
+    return f"| {words} | `{mutant.path}` | {tests} | {verdict} |"

@@ -82,7 +82,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "runtime/journal.py",
         "            with trio.CancelScope(shield=True):",
         "            with trio.CancelScope():",
-        (f"{RUNS}::test_a_cancelled_feed_never_leaves_its_outcome_unknown",),
+        (f"{ACTORS}::test_a_cancelled_tell_never_leaves_its_outcome_unknown",),
     ),
     # When it fails.
     Mutant(
