@@ -73,7 +73,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "stages/sections.py",
         "            if not self._turn.cancelled():\n                return\n",
         "            return\n",
-        (f"{SECTIONS}::test_a_wait_in_a_thread_ends_with_the_turn_and_takes_no_place",),
+        (f"{SECTIONS}::test_a_thread_that_is_left_behind_while_it_waits_does_not_enter",),
     ),
     Mutant(
         "every_flight_starts",
