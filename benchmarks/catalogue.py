@@ -9,6 +9,7 @@ from benchmarks import (
     bench_durable,
     bench_graphs,
     bench_idle,
+    bench_laboratory,
     bench_memory,
     bench_stages,
 )
@@ -24,6 +25,7 @@ FILES: Mapping[str, tuple[Question, ...]] = {
     "idle": bench_idle.QUESTIONS,
     "memory": bench_memory.QUESTIONS,
     "durable": bench_durable.QUESTIONS,
+    "laboratory": bench_laboratory.QUESTIONS,
 }
 
 #: Every question by its own name.

@@ -89,6 +89,7 @@ ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "hypothesis": ("testing/",),
     "msgpack": ("wire/codec.py", "wire/snapshot.py"),
     "outcome": ("runtime/",),  # The answers trio's own tasks are woken with.
+    "pytest": ("testing/plugin.py",),
     "rich": ("cli/", "observe/progress.py"),
     "trio": ("",),  # From the first floor that is not pure; `pure_floors_stay_pure` says so.
     "trio_parallel": ("runtime/offload.py",),

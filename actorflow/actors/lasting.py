@@ -14,7 +14,7 @@ from actorflow.durability.hold import Hold
 from actorflow.durability.letters import dead_row, read_letter
 from actorflow.durability.records import messages_of, without_garbage
 from actorflow.durability.store import DeadQuery, Store
-from actorflow.durability.urls import store_from_url
+from actorflow.durability.urls import as_store
 from actorflow.errors import DecodeError, ResumeError
 from actorflow.policies.chain import Chain
 from actorflow.policies.supervision import ChildSpec, RestartBudget
@@ -55,7 +55,7 @@ class Lasting:
         self._kernel = kernel
         self._journal = kernel.journal = Journal()
         kernel.stored = self
-        opened = store_from_url(store) if isinstance(store, str) else store
+        opened = as_store("ActorSystem.store", store)
         self.hold = Hold(opened, f"system:{kernel.name}", kernel, on_failure=on_failure, tune=tune)
         self._states: dict[str, Any] = {}
         self._mail: dict[str, Mail] = {}

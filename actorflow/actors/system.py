@@ -23,7 +23,7 @@ from actorflow.actors.house import House
 from actorflow.actors.lasting import Lasting, readopt
 from actorflow.actors.seen import EventStream, TreeNode, snapshot_of
 from actorflow.core.letters import DeadLetter
-from actorflow.errors import ConfigurationError, InsideTurn, NotRunningError
+from actorflow.errors import ActorStopped, ConfigurationError, InsideTurn, NotRunningError
 from actorflow.runtime.cell import turn_here
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.kernel import Kernel
@@ -157,7 +157,9 @@ class ActorSystem:
             error = raised
             raise
         finally:
-            await self._close(broken=error is not None)
+            # What a call says of the end is no reason; what the system ended of is one.
+            told = self._failure is not None and isinstance(error, (ActorStopped, NotRunningError))
+            await self._close(broken=error is not None and not told)
 
     def _running(self) -> House:
         if self._house is None:

@@ -93,12 +93,13 @@ def list_(**filters: str | None) -> None:
     if not found:
         click.echo("no dead letters")
         return
-    head = ("run", "number", "id", "stage", "reason", "error", "attempts", "died", "body")
+    head = ("run", "number", "id", "item", "stage", "reason", "error", "attempts", "died", "body")
     lines = [
         (
             run,
             str(row.seq),
             row.id,
+            _item(row),
             row.place,
             row.reason,
             _error(row)[:ERROR_WIDTH],
@@ -108,7 +109,7 @@ def list_(**filters: str | None) -> None:
         )
         for run, row in found[:LISTED]
     ]
-    click.echo("\n".join(table([head, *lines], numbers=[1, 6])))
+    click.echo("\n".join(table([head, *lines], numbers=[1, 7])))
     if len(found) > LISTED:
         click.echo(f"and {len(found) - LISTED:,} more; --json has all")
 
@@ -261,6 +262,7 @@ def facts(run: str, row: DeadRow, *, whole: bool) -> dict[str, Any]:
         "run": run,
         "number": row.seq,
         "id": row.id,
+        "item": _item(row),
         "stage": row.place,
         "reason": row.reason,
         "error": {"type": row.error, "text": row.text} if row.error else None,
@@ -270,6 +272,14 @@ def facts(run: str, row: DeadRow, *, whole: bool) -> dict[str, Any]:
         **body_form(row.body),
     }
     return known | {"traceback": row.traceback} if whole else known
+
+
+def _item(row: DeadRow) -> str:
+    """The id of the item that was fed, as text; ``-`` of an actor's letter."""
+    from actorflow.durability.letters import letter_item
+
+    item = letter_item(row)
+    return "-" if item is None else one_line(str(item))
 
 
 def _error(row: DeadRow) -> str:
@@ -283,6 +293,7 @@ def _whole(run: str, row: DeadRow) -> Iterator[str]:
         [
             ("run", f"{run}, dead letter {row.seq:,}"),
             ("id", row.id),
+            ("item", _item(row)),
             ("stage", row.place),
             ("reason", row.reason),
             ("error", _error(row)),

@@ -36,6 +36,7 @@ from actorflow.wire.registry import register_context
 __all__ = ["Context"]
 
 _MISSING: Any = object()
+_NOTHING: frozenset[str] = frozenset()
 
 #: Bytes of a packed value up to which `repr` opens it.
 SHOWN_BYTES = 256
@@ -55,10 +56,11 @@ class Context(Mapping[str, Any]):
         TypeError: A key is no text.
     """
 
-    __slots__ = ("_base", "_name", "_root", "_written")
+    __slots__ = ("_base", "_hidden", "_name", "_root", "_written")
     __hash__: ClassVar[None]  # type: ignore[assignment]  # None, as it has an __eq__.
 
     _base: Node | None
+    _hidden: frozenset[str]
     _name: str
     _root: Node
     _written: Node
@@ -85,12 +87,20 @@ class Context(Mapping[str, Any]):
     # Reading --------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
-        """What stands under *key*, or *default*; a copy of your own if it can be changed."""
+        """What stands under *key*, or *default*; a copy of your own if it can be changed.
+
+        Raises:
+            MissingKey: It is there, and `only` has left it out.
+        """
         node = self._root
         value = node.get(key, _MISSING) if type(node) is dict else find(node, key, _MISSING)
         if type(value) is Packed:
             return unpack(value)
-        return default if value is _MISSING else value
+        if value is _MISSING:
+            if self._hidden and key in self._hidden:
+                raise MissingKey(key, tuple(self))
+            return default
+        return value
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key, _MISSING)
@@ -129,8 +139,10 @@ class Context(Mapping[str, Any]):
             value = _kept(value)
         root, written = self._root, self._written
         if type(root) is dict and type(written) is dict and len(root) < LEAF > len(written):
-            return _made(self._name, {**root, key: value}, {**written, key: None}, self._base)
-        return _made(self._name, put(root, key, value), put(written, key, None), self._base)
+            root, written = {**root, key: value}, {**written, key: None}
+        else:
+            root, written = put(root, key, value), put(written, key, None)
+        return _made(self._name, root, written, self._base, self._hidden)
 
     def update(self, mapping: Mapping[str, Any]) -> Context:
         """The Context with all of *mapping* set.
@@ -140,7 +152,7 @@ class Context(Mapping[str, Any]):
         """
         new = _all_kept(mapping)
         written = put_all(self._written, dict.fromkeys(new))
-        return _made(self._name, put_all(self._root, new), written, self._base)
+        return _made(self._name, put_all(self._root, new), written, self._base, self._hidden)
 
     def remove(self, key: str) -> Context:
         """The Context without *key*, which counts as written.
@@ -151,18 +163,20 @@ class Context(Mapping[str, Any]):
         if key not in self:
             raise MissingKey(key, tuple(self))
         written = put(self._written, _text(key), None)
-        return _made(self._name, drop(self._root, key), written, self._base)
+        return _made(self._name, drop(self._root, key), written, self._base, self._hidden)
 
     def only(self, keys: Iterable[str]) -> Context:
         """The Context with *keys* alone, those of them that are there; its name and what was
-        written stay."""
-        kept = {key: value for key, value in flat(self._root).items() if key in set(keys)}
-        return _made(self._name, put_all(EMPTY, kept), self._written, None)
+        written stay. `get` raises for the others rather than give a default."""
+        wanted, there = set(keys), flat(self._root)
+        kept = {key: value for key, value in there.items() if key in wanted}
+        hidden = self._hidden.union(there) - wanted
+        return _made(self._name, put_all(EMPTY, kept), self._written, None, hidden)
 
     def fork(self, name: str) -> Context:
         """The same data under a name of its own, with nothing written yet. It takes O(1)."""
         name = name if type(name) is str else _text(name)
-        return _made(name, self._root, EMPTY, self._root)
+        return _made(name, self._root, EMPTY, self._root, self._hidden)
 
     def unforked(self, name: str, written: Iterable[str]) -> Context:
         """The same data as what it was forked from would have it: under that *name*, with what
@@ -230,10 +244,17 @@ class Context(Mapping[str, Any]):
         return _together, (name, written, bare)
 
 
-def _made(name: str, root: Node, written: Node, base: Node | None) -> Context:
+def _made(
+    name: str,
+    root: Node,
+    written: Node,
+    base: Node | None,
+    hidden: frozenset[str] = _NOTHING,
+) -> Context:
     """A Context whose *root* is *base* but for what was *written*, if it is known of any."""
     context = object.__new__(Context)
     context._base = base
+    context._hidden = hidden
     context._name = name
     context._root = root
     context._written = written

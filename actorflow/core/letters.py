@@ -46,7 +46,7 @@ class DeadLetter:
     """A message that left without being acknowledged.
 
     Attributes:
-        id: Id of the message; for an item of a flow the id it was fed under.
+        id: Id of the message; of a flow's item that is in one piece, the id it was fed under.
         body: The message as it was accepted; an `Unreadable` if this process cannot read it.
         stage_or_actor: Name of the stage, or path of the actor.
         reason: One of `REASONS`.
@@ -55,6 +55,8 @@ class DeadLetter:
         attempts: Leases begun, given back ones not counted.
         at: Wall time in seconds since the epoch.
         replays: How often it came back from the dead letters before.
+        item: In a flow the id of the item that was fed, of which the message may be a piece: its
+            number, or what `ids=` said.
     """
 
     id: Any
@@ -66,6 +68,7 @@ class DeadLetter:
     attempts: int = 0
     at: float = 0.0
     replays: int = 0
+    item: Any = None
 
 
 @attrs.frozen(repr=False)

@@ -219,6 +219,8 @@ def merged(
     """The buckets of a stage and their sum; each kind of turn has the weight of all its turns."""
     if not quick.total:
         return waiting.counts, waiting.total
+    if not waiting.total:
+        return quick.counts, quick.total
     share = max(sum(each.quick for each in workers) / quick.total, 1.0)
     weights = [one + share * other for one, other in zip(waiting.counts, quick.counts, strict=True)]
     return weights, waiting.total + share * quick.total

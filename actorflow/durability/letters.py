@@ -14,7 +14,15 @@ from actorflow.durability.store import DeadRow
 from actorflow.errors import DecodeError, StoredError, shown
 from actorflow.wire.codec import decode, encode
 
-__all__ = ["dead_row", "had_come_out", "letter_id", "read_letter", "text_of", "was_batch"]
+__all__ = [
+    "dead_row",
+    "had_come_out",
+    "letter_id",
+    "letter_item",
+    "read_letter",
+    "text_of",
+    "was_batch",
+]
 
 
 def dead_row(letter: DeadLetter, envelope: Envelope, *, out: bool = False) -> DeadRow:
@@ -33,6 +41,8 @@ def dead_row(letter: DeadLetter, envelope: Envelope, *, out: bool = False) -> De
             packed = encode(shown(envelope.body))
     error = letter.error
     facts = {"priority": envelope.priority, "number": envelope.root, "id": encode(letter.id)}
+    if letter.item is not None:
+        facts["item"] = encode(letter.item)
     if out:
         facts["out"] = True
     members = None if envelope.item is None else envelope.item.kept()
@@ -70,7 +80,24 @@ def read_letter(row: DeadRow) -> DeadLetter:
         attempts=row.attempts,
         at=row.at,
         replays=row.replays,
+        item=letter_item(row),
     )
+
+
+def letter_item(row: DeadRow) -> Any:
+    """The id of the item whose stored dead letter it is, or a piece of it; `None` of an actor's.
+    An earlier release has kept no more of a piece's item than its number."""
+    try:
+        facts = decode(row.facts) if row.facts else {}
+        if "item" in facts:
+            return decode(facts["item"])
+    except DecodeError:
+        return row.id
+    if row.place.startswith("/"):
+        return None
+    found, number = letter_id(row), facts.get("number")
+    piece = isinstance(found, str) and found.startswith(f"{number}.")
+    return number if piece else found
 
 
 def letter_id(row: DeadRow) -> Any:

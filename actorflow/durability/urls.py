@@ -8,6 +8,7 @@ memory:                    nowhere: for tests and trying out
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qsl
 
 from actorflow.durability.memory import MemoryStore
@@ -15,12 +16,29 @@ from actorflow.durability.sqlite import SqliteStore
 from actorflow.durability.store import Store
 from actorflow.errors import ConfigurationError
 
-__all__ = ["store_from_url"]
+__all__ = ["as_store", "store_from_url"]
 
 ACCEPTED = "'sqlite:///run.db', 'sqlite:////whole/path/run.db' or 'memory:'"
 
+#: What every store can do, and little else.
+_VERBS = ("open", "acquire", "load", "commit", "release")
+
 _SQLITE = "sqlite:///"
 _LATER = ("mariadb", "mysql", "postgres", "postgresql", "redis", "rediss", "valkey")
+
+
+def as_store(option: str, given: Any) -> Store:
+    """*given*, or the store that it names.
+
+    Raises:
+        ConfigurationError: It is neither a store nor a URL of one.
+    """
+    if isinstance(given, str):
+        return store_from_url(given)
+    if isinstance(given, type) or not all(callable(getattr(given, each, None)) for each in _VERBS):
+        raise ConfigurationError(option, given, f"{ACCEPTED}, or a store")
+    store: Store = given
+    return store
 
 
 def store_from_url(url: str) -> Store:

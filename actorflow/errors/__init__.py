@@ -3,7 +3,8 @@
     ActorFlowError
     ├── ConfigurationError (ValueError)     an option is wrong; raised when declared
     │   ├── CompilationError                a flow cannot work as it is put together
-    │   └── MissingExtra (ImportError)      an optional package is not installed
+    │   ├── MissingExtra (ImportError)      an optional package is not installed
+    │   └── UnknownRoute                    a stage sends to a route that is not there
     ├── CodecError
     │   ├── EncodeError                     a value cannot become bytes
     │   └── DecodeError                     bytes are not a value we wrote
@@ -80,6 +81,7 @@ from actorflow.errors.data import (
     Problem,
     SchemaError,
     UndeclaredKey,
+    UnknownRoute,
 )
 from actorflow.errors.messages import (
     ActorStopped,
@@ -179,6 +181,7 @@ __all__ = [
     "TurnTimeout",
     "UncleanEnds",
     "UndeclaredKey",
+    "UnknownRoute",
     "UsageError",
     "VersionMismatch",
     "WorkerDied",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "ActorFlowError",
@@ -29,7 +30,13 @@ def shown(error: object) -> str:
 
 
 class ActorFlowError(Exception):
-    """Base of every error below; catch it to catch them all."""
+    """Base of every error below; catch it to catch them all.
+
+    Attributes:
+        report: How the run stood that this has ended, a `Report`; else `None`.
+    """
+
+    report: Any = None
 
 
 class ConfigurationError(ActorFlowError, ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
-from actorflow.errors.base import ActorFlowError, shown
+from actorflow.errors.base import ActorFlowError, ConfigurationError, shown
 
 __all__ = [
     "DataError",
@@ -16,6 +16,7 @@ __all__ = [
     "Problem",
     "SchemaError",
     "UndeclaredKey",
+    "UnknownRoute",
 ]
 
 #: Most keys or problems that a text names; all of them are in the attributes.
@@ -72,6 +73,23 @@ class UndeclaredKey(DataError):
             f"stage {self.stage!r} {self.option} {self.key!r:.80}, which it does not declare; "
             f"{self.option}= has {listed}"
         )
+
+
+class UnknownRoute(ConfigurationError):
+    """A stage has sent a value to a route that does not follow it; it is not tried again.
+
+    Attributes:
+        stage: Name of the stage.
+        route: Where it sent it.
+        known: The routes there are.
+    """
+
+    def __init__(self, stage: str, route: object, known: Sequence[str]) -> None:
+        listed = ", ".join(map(repr, known))
+        super().__init__(f"stage {stage!r} Send.route", route, f"one of {listed}")
+        self.stage = stage
+        self.route = route
+        self.known = tuple(known)
 
 
 class MergeConflictError(DataError):

@@ -132,7 +132,9 @@ class _Side:
     """
 
     def __init__(self, store: Store, run: str) -> None:
-        run_row(store, run)
+        row = run_row(store, run)
+        # Its results say all: what a checkpoint has of an item may be long past, or of another.
+        self._settled = row.status == "finished" and row.results > 0
         self._store = store
         self._run = run
         self._results: dict[Any, list[tuple[bytes, int]]] = {}
@@ -163,7 +165,7 @@ class _Side:
                 last.update(dict.fromkeys(moment.roots, moment))
         names = {root: _hashable(moment.id_of(root)) for root, moment in last.items()}
         for root, moment in last.items():
-            if names[root] not in self._results:
+            if names[root] not in self._results and not self._settled:
                 self._moments[names[root]] = moment, root
         return names
 

@@ -25,7 +25,7 @@ import trio
 from actorflow import options
 from actorflow.actors.house import House
 from actorflow.durability.store import RunStatus
-from actorflow.errors import InsideTurn, NotRunningError
+from actorflow.errors import ActorFlowError, InsideTurn, NotRunningError
 from actorflow.flows.controls import Controls
 from actorflow.flows.feeding import Feeder
 from actorflow.flows.ledger import Outlet
@@ -229,6 +229,8 @@ class Endings(Controls):
             hook_failures=stats.hook_failures,
             left=() if self._keeper is not None else self._left(),
         )
+        if isinstance(self._error, ActorFlowError):
+            self._error.report = self.report  # For who has called a verb that gives it only then.
 
     def _left(self) -> tuple[Held, ...]:
         if not self._ledger.held:

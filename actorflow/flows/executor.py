@@ -9,7 +9,15 @@ worker processes and crashes are those of any stage, and the queue is a bounded 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, overload
 
@@ -283,11 +291,31 @@ class Executor:
             raise ConfigurationError(f"{verb} iterables", iterables, "one iterable or more")
         called = callee(verb, fn, self.runs_in)
         self._ready(verb)
+        option = f"{verb} iterables"
+        inputs = [_iterated(f"{option}[{slot}]", each) for slot, each in enumerate(iterables)]
         return Calls(
             called,
-            zip(*iterables, strict=False),
+            zip(*inputs, strict=False),
             self._offer,
             self._accept,
             most=self.workers + self.capacity,
             batch=self.workers,
         )
+
+
+def _iterated(option: str, iterable: Any) -> Iterator[Any]:
+    """An iterator of *iterable*, which is read as calls are made.
+
+    Raises:
+        ConfigurationError: It cannot be read so.
+    """
+    try:
+        return iter(iterable)
+    except TypeError:
+        wanted = "an iterable"
+        if hasattr(iterable, "__aiter__"):
+            wanted = (
+                "an iterable that is not async; read that with `async for` and submit() each, or "
+                "give it to Pipeline([fn]).map(...)"
+            )
+        raise ConfigurationError(option, iterable, wanted) from None

@@ -98,7 +98,7 @@ def text_of(letter: DeadLetter) -> str:
 
 def _failed(letter: DeadLetter) -> FailedItem:
     return FailedItem(
-        id=letter.id,
+        id=letter.id if letter.item is None else letter.item,
         stage=letter.stage_or_actor,
         type=kind_of(letter),
         error=text_of(letter)[:TEXT_WIDTH],

@@ -23,8 +23,9 @@ from actorflow.errors import ConfigurationError, DecodeError, MailboxFull
 from actorflow.flows.ledger import Ledger
 from actorflow.flows.progress import Progress
 from actorflow.flows.settings import RunSettings
-from actorflow.flows.sources import Malformed
+from actorflow.flows.sources import IterableSource, Malformed
 from actorflow.policies.decision import Wait
+from actorflow.runtime.bodies import FROZEN, as_given, put_as_fed
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.telling import tell_accepted
 
@@ -119,6 +120,8 @@ class Feeder:
         names = None if ids is None else iter(ids)
         feeding = _Feeding(self._ledger, mailbox, priority, self._deadline, names, accepted)
         feeding.noted = noted
+        if isinstance(source, IterableSource):
+            source.taken = None if self._ledger.kernel.nodes[mailbox.path].shares else as_given
         progress = None if keep is None else Progress(source, feeding.in_hand)
         with trio.CancelScope() as scope:
             self._feedings[feeding] = scope
@@ -255,7 +258,7 @@ class _Feeding:
     def accept(self, count: int) -> None:
         """Let the first *count* entries in hand into the run."""
         ledger, in_hand, accepted = self.ledger, self.in_hand, self.accepted
-        watched = ledger.kernel.watched
+        watched, packs = ledger.kernel.watched, self.mailbox.packs
         now, inside = ledger.kernel.now(), self.mailbox.accepted - self.mailbox.outside
         for _ in range(count):
             if not in_hand:  # A dead letter has ended the run, and so all was accepted.
@@ -287,7 +290,10 @@ class _Feeding:
             ledger.fed += 1
             if self.noted is not None:
                 self.noted(envelope)
-            self.put(envelope)
+            if packs and type(entry) not in FROZEN:
+                put_as_fed(self.put, self.mailbox, envelope)
+            else:
+                self.put(envelope)
             if accepted is not None:
                 accepted.append(number if self.names is None else name)
         self.mailbox.outside = self.mailbox.accepted - inside

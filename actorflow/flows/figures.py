@@ -53,6 +53,7 @@ def dump_figures(
             name: [each.turns, each.seconds, each.longest] for name, each in timings.items()
         },
         "emitted": {name: cell.emitted for name, cell in stages.items()},
+        "parts": {name: cell.parts for name, cell in stages.items() if cell.parts},
         "restarts": kernel.counters["restarts"],
         "budgets": {
             name: cell.budget.dump(kernel.now())
@@ -88,6 +89,7 @@ def load_figures(
         if cell is not None:
             box = cell.mailbox
             box.accepted, box.acked, box.failed, box.retried, box.skipped = counts
+            cell.parts = figures.get("parts", {}).get(old, 0)
     for old, count in figures.get("emitted", {}).items():
         cell = stages.get(renamed.get(old, old))
         if cell is not None and cell.target is not None:

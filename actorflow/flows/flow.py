@@ -26,7 +26,7 @@ import trio
 
 from actorflow import options
 from actorflow.core.letters import DeadLetter
-from actorflow.durability.urls import store_from_url
+from actorflow.durability.urls import as_store
 from actorflow.errors import ConfigurationError, StageError
 from actorflow.flows.generic import In, Out
 from actorflow.flows.results import ItemResult, Report
@@ -37,9 +37,11 @@ from actorflow.flows.sources import Source, as_source
 from actorflow.flows.standing import only, standing_run, standing_runs
 from actorflow.flows.taps import ResultStream
 from actorflow.graph import render
+from actorflow.graph.nodes import Route
 from actorflow.graph.pipeline import compile_pipeline
 from actorflow.graph.plan import Plan
 from actorflow.graph.rules import failure_hook
+from actorflow.graph.stage import stage
 from actorflow.observe.observers import check_observers
 from actorflow.options import known_names
 from actorflow.policies.kinds import check_policies
@@ -191,13 +193,20 @@ class Flow(Generic[In, Out]):
             chunks: In a flow of contexts, give what generators yield as well, as `Chunk`s.
             **run_options: As for `open`.
         """
+        async with self._streamed(source, chunks, run_options) as (_, results):
+            yield results
+
+    @asynccontextmanager
+    async def _streamed(
+        self, source: Any, chunks: bool, run_options: dict[str, Any]
+    ) -> AsyncIterator[tuple[Run[In, Out], ResultStream]]:
         given = as_source(source)
         opened = self.open(**_counted(given, run_options))
         opened.keep_results(chunks=chunks)
         async with opened as run:
             results = run.results(chunks=chunks)
             run.start_feeding(given)
-            yield results
+            yield run, results
             if run.over.is_set() and not run.failed:
                 await run.finish()
             else:
@@ -213,18 +222,18 @@ class Flow(Generic[In, Out]):
         """All values in the order of the input: the only call that keeps all of them.
 
         There is one entry per item: its value; a list, if a stage of the flow is a generator or
-        the item gave several; or `None` for a skipped one.
+        the item gave several; or `None` for one that was skipped. What a batch gave stands at its
+        first item; its others have `None`, or an empty list in a flow with generators.
 
         Raises:
             ExceptionGroup: Of `StageError`s, unless *return_exceptions* puts them in place.
         """
         many = any(each.many for each in self.plan.stages)
         found: dict[int, list[ItemResult[Any]]] = {}
-        count = 0
-        async with self.stream(items, **run_options) as results:
+        async with self._streamed(items, False, run_options) as (run, results):
             async for result in results:
                 found.setdefault(result.number, []).append(result)
-                count = max(count, result.number + 1)
+            count = run.stats().counts["fed"]  # Of a batch only one item may have a result.
         values: list[Any] = []
         failures: list[Exception] = []
         for number in range(count):
@@ -311,7 +320,8 @@ class Flow(Generic[In, Out]):
         await self.aclose()
 
     async def run_step(self, name: str, value: Any) -> Any:
-        """Run one stage alone on *value*, with its policies.
+        """Run one stage alone on *value*, with its policies: what it would hand on. Of a stage
+        that chooses a route that is what it sends there; of a generator of values, all of them.
 
         Raises:
             CompilationError: No stage has that name.
@@ -325,8 +335,15 @@ class Flow(Generic[In, Out]):
             middleware=self.middleware,
             hooks=self.hooks,
         )
-        alone.plan = compile_pipeline([self.plan.stage(name)], name=self.name)
-        return await alone.invoke(value)
+        step = self.plan.stage(name)
+        routed = any(
+            edge.start == name and (edge.otherwise or edge.route is not None)
+            for edge in self.plan.edges
+        )
+        behind = [Route({}, default=stage(_same, name=f"{name}+sent", runs_in="loop"))]
+        alone.plan = compile_pipeline([step, *(behind if routed else ())], name=self.name)
+        async with alone:
+            return await (alone.invoke_all(value) if step.many else alone.invoke(value))
 
     # Looking --------------------------------------------------------------------------
 
@@ -339,7 +356,7 @@ class Flow(Generic[In, Out]):
         Raises:
             ConfigurationError: No store is named so.
         """
-        return Runs(self.plan, store_from_url(store) if isinstance(store, str) else store)
+        return Runs(self.plan, as_store("runs() store", store))
 
     def check(self) -> None:
         """Do all that a run does before its first item, and start nothing.
@@ -377,6 +394,10 @@ class Flow(Generic[In, Out]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {len(self.plan.stages)} stages>"
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _starts(source: Any, start: Any) -> list[tuple[str | None, Source[Any]]]:

@@ -184,16 +184,21 @@ class Keeper:
             hold.state = None
         return None
 
+    def _is_of(self, owned: Owned) -> bool:
+        """Whether this flow began the run. An earlier release had the lines in another order."""
+        same = owned.version == self.plan.version
+        return same or sorted(owned.identity) == sorted(self.plan.identity())
+
     def _tell_version(self, owned: Owned) -> None:
         """The report is of another version of the flow, if it is: nothing of this one was run."""
-        if owned.version != self.plan.version:
+        if not self._is_of(owned):
             text = "run %r was finished by version %s of the flow, this is %s: the report is that "
             text += "one's and nothing was run; give another run id to run this one"
             logger.warning(text, self.run_id, owned.version, self.plan.version)
 
     def _check_version(self, owned: Owned) -> None:
         found, migrate = self.plan.version, self._settings.migrate
-        if owned.version == found or migrate is not None:
+        if self._is_of(owned) or migrate is not None:
             return
         lines = difflib.ndiff(owned.identity, self.plan.identity())
         changes = [line for line in lines if line[0] in "+-"]

@@ -97,6 +97,7 @@ class Ledger(Pieces):
         self.entrances: Mapping[str, Any] = {}  # What stands before a mailbox, by its path,
         self.joins: Mapping[str, Any] = {}  # and where its messages meet those of other branches.
         self.busy: Callable[[], bool] = bool  # Whether anything else in the run can move.
+        self.injector: Any = None  # Feeds it from inside.
         self._looking = False
         self.chunks: Any = None  # The way out, if anybody takes chunks.
         self.faults = Faults()
@@ -338,9 +339,10 @@ class Ledger(Pieces):
     def _letter(
         self, envelope: Envelope, reason: Reason, error: BaseException | None, stage: str
     ) -> DeadLetter:
-        whole = envelope.path is None
+        item = self.ids.get(envelope.root, envelope.root)
         letter = DeadLetter(
-            id=self.ids.get(envelope.root, envelope.root) if whole else message_id(envelope),
+            id=item if envelope.path is None else message_id(envelope),
+            item=item,
             body=envelope.body,
             stage_or_actor=stage,
             reason=reason,
@@ -395,7 +397,7 @@ def wake_at(inside: int, workers: int) -> int:
 
 def _given_up(letter: DeadLetter) -> StageError:
     detail = letter.reason if letter.error is None else shown(letter.error)
-    error = StageError(letter.stage_or_actor, letter.id, letter.attempts, detail)
+    error = StageError(letter.stage_or_actor, letter.item, letter.attempts, detail)
     error.__cause__ = letter.error
     return error
 

@@ -19,6 +19,7 @@ from actorflow.flows.results import Held, ItemState
 from actorflow.observe.history import History, ItemRecord
 from actorflow.runtime.telling import owners
 from actorflow.stages.build import StageCell
+from actorflow.stages.items import Bundle
 from actorflow.wire.codec import decode
 
 __all__ = ["STATUSES", "held", "item_state", "item_states"]
@@ -98,21 +99,31 @@ def _states(
 def held(
     stages: Mapping[str, StageCell], gathers: Mapping[str, Any], ids: Mapping[int, Any]
 ) -> Iterator[Held]:
-    """Every message that is inside, as it came to its stage."""
+    """Every message that is inside, as it came to its stage; a batch is those it was made of."""
     for name, stage in stages.items():
         for envelope, _ in _messages(name, stage, gathers):
             body = envelope.body
             if envelope.packed is not None:  # A handler may have changed what it was given.
                 body = decode(envelope.packed, max_bytes=None)
-            yield Held(
-                item=ids.get(envelope.root, envelope.root),
-                message_id=message_id(envelope),
-                stage=name,
-                value=body,
-                attempts=envelope.attempt,
-                priority=envelope.priority,
-                metadata=dict(visible(envelope.headers)),
-            )
+            pairs = [(envelope, body)]
+            if type(envelope.item) is Bundle and envelope.item.path == stage.mailbox.path:
+                pairs = list(zip(envelope.item.members, body, strict=True))
+            for each, value in pairs:
+                yield _held(each, value, name, ids, envelope.attempt)
+
+
+def _held(
+    envelope: Envelope, value: Any, stage: str, ids: Mapping[int, Any], attempts: int
+) -> Held:
+    return Held(
+        item=ids.get(envelope.root, envelope.root),
+        message_id=message_id(envelope),
+        stage=stage,
+        value=value,
+        attempts=attempts,
+        priority=envelope.priority,
+        metadata=dict(visible(envelope.headers)),
+    )
 
 
 def item_state(record: ItemRecord) -> ItemState:

@@ -220,7 +220,7 @@ class FailedItem:
     """A dead letter in a few words.
 
     Attributes:
-        id: Id of the item, or of a piece of it.
+        id: Id of the fed item: its number, or what ``ids=`` said.
         stage: Name of the stage where it died.
         type: Type of the error; the reason, if nothing was raised.
         error: Its text, the first 500 characters.

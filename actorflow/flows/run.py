@@ -19,6 +19,7 @@ from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.errors import ConfigurationError, NotRunningError
 from actorflow.flows.feeding import Feeder
 from actorflow.flows.generic import In, Out
+from actorflow.flows.injecting import Injector
 from actorflow.flows.keeper import Keeper
 from actorflow.flows.keeping import KeepingLedger, ledger_for
 from actorflow.flows.ledger import OUTLET, Outlet, wake_at
@@ -94,6 +95,7 @@ class Run(Submitting, Generic[In, Out]):
         wiring = self._wiring = Wiring(plan, self.stages, self._outlet, kernel)
         ledger.entrances, ledger.batchers = wiring.entrances, wiring.batchers()
         ledger.busy, ledger.joins = wiring.busy, wiring.joins()
+        ledger.injector = Injector(plan, ledger, self.stages)
         self._feeder = Feeder(self._ledger, settings)
         self._started = 0.0
 
@@ -233,11 +235,7 @@ class Run(Submitting, Generic[In, Out]):
             raise
         if type(priority) is not int:
             raise ConfigurationError("feed() priority", priority, "a whole number; lower is first")
-        mailbox: Mailbox = self._stage(stage or self.plan.entry).mailbox
-        joiner = self._ledger.joins.get(mailbox.path)
-        if joiner is not None:
-            wanted = f"a stage outside the branches that are joined in {joiner.stage!r}"
-            raise ConfigurationError("feed() stage", stage, wanted)
+        mailbox: Mailbox = self._ledger.injector.mailbox(stage, "feed()")
         return mailbox
 
     async def _feed(self, source: Any, target: Mailbox, *facts: Any) -> bool:

@@ -10,7 +10,7 @@ import attrs
 
 from actorflow import options
 from actorflow.actors.system import ActorSystem
-from actorflow.durability.urls import store_from_url
+from actorflow.durability.urls import as_store
 from actorflow.errors import ConfigurationError
 from actorflow.flows.sinks import as_sink
 from actorflow.graph.rules import failure_hook
@@ -180,7 +180,7 @@ def _store_settings(
                 raise ConfigurationError("run option store", None, f"given with {name}=")
         return None
     return StoreSettings(
-        store=store_from_url(store) if isinstance(store, str) else store,
+        store=as_store("run option store", store),
         resume=resume,
         keeps_results=results == "store",
         interval=0.0 if interval is None else options.seconds("run option interval", interval),

@@ -42,6 +42,7 @@ from actorflow.errors import ConfigurationError, SourceChanged, UsageError
 from actorflow.flows.cursors import SequencePrint, items_from, own_cursor
 from actorflow.flows.lines import LineSource
 from actorflow.flows.pulling import Malformed, Slice, refuse_closed
+from actorflow.wire.frozen import FROZEN
 
 __all__ = [
     "IterableSource",
@@ -115,6 +116,8 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
             a cursor led.
         replayable: Whether *values* is a sequence: lists, tuples and ranges are, sets are not,
             since their order is another in every process.
+        taken: Makes of each item of an iterator what `pull` gives, before the iterator goes on: it
+            may give the same object again. Set by the run.
 
     Args:
         values: What to take items from. A str, bytes or mapping is refused, since its
@@ -140,6 +143,7 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
         # Others that have a length, such as a query, may fetch everything to tell it.
         self.total = len(values) if isinstance(values, (Sequence, Set)) else None
         self.replayable = isinstance(values, Sequence)
+        self.taken: Callable[[T], T] | None = None
         self._print: SequencePrint | None = None
         self._index = 0
         self._values = values
@@ -228,7 +232,8 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
         if self._iterator is None:
             self._iterator = aiter(values)
         try:
-            return (await anext(cast(AsyncIterator[T], self._iterator)),)
+            item = await anext(cast(AsyncIterator[T], self._iterator))
+            return (item if self.taken is None else self.taken(item),)
         except StopAsyncIteration:
             self._ended = True
             return ()
@@ -239,8 +244,11 @@ class IterableSource(trio.abc.AsyncResource, Generic[T]):
                 self._known()
             self._iterator = iter(values)
         taken: list[T] = []
+        as_it_is = None if self.replayable else self.taken
         try:
             for item in islice(cast(Iterator[T], self._iterator), most):
+                if as_it_is is not None and type(item) not in FROZEN:
+                    item = as_it_is(item)
                 taken.append(item)
                 if self._slice.now() >= until:
                     break
@@ -306,6 +314,10 @@ class TextLinesSource(LineSource[str]):
         return text
 
 
+#: Common types that are no sources; to look at one as a protocol takes a tenth of a millisecond.
+_PLAIN = {list, tuple, range}
+
+
 def as_source(
     value: Source[T] | Iterable[T] | AsyncIterable[T], *, option: str = "source"
 ) -> Source[T]:
@@ -318,7 +330,7 @@ def as_source(
     Raises:
         ConfigurationError: *value* is neither.
     """
-    if isinstance(value, Source) and not isinstance(value, type):
+    if type(value) not in _PLAIN and isinstance(value, Source) and not isinstance(value, type):
         return value
     return IterableSource(cast("Iterable[T] | AsyncIterable[T]", value), option=option)
 

@@ -94,7 +94,7 @@ def stage_stats(stage: StageCell, before: Timing) -> StageStats:
     mailbox = stage.mailbox
     assert stage.target is not None
     return StageStats(
-        received=mailbox.accepted,
+        received=mailbox.accepted - stage.parts,
         emitted=stage.emitted,
         failed=mailbox.failed,
         skipped=mailbox.skipped,

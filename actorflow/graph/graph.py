@@ -58,7 +58,7 @@ def compile_graph(flow: str, parts: Mapping[str, Plan], edges: Iterable[Edge]) -
     if len(starts) == 1:
         entry = parts[starts[0]].entry
     else:
-        first = as_they_are(f"before {'+'.join(starts)}"[:200])
+        first = as_they_are(f"before {'+'.join(sorted(starts))}"[:200])
         stages.insert(0, first)
         entry = first.name
         outer = [*(Edge(entry, parts[name].entry) for name in starts), *outer]
@@ -69,6 +69,7 @@ def compile_graph(flow: str, parts: Mapping[str, Plan], edges: Iterable[Edge]) -
         entry=entry,
         exits=tuple(end for name in ends for end in parts[name].exits),
         joins=tuple(join for each in parts.values() for join in each.joins),
+        loose=(frozenset(each.name for each in stages),),
     )
 
 

@@ -28,11 +28,11 @@ UNCHANGED: Any = type("_Unchanged", (), {"__repr__": lambda _: "unchanged"})()
 class Batch:
     """Work on lists of values instead of one at a time.
 
-    A batch is one message: its handler gets a list, and what it returns is one value. That is the
-    result of its first item; `map` has `None` for the others (a generator may yield a value for
-    each). If a batch is given up, each of its items is a dead letter, with its own value. A batch
-    has the most urgent priority and the earliest deadline of its values, and of their metadata
-    only the depth.
+    A batch is one message: its handler gets a list, and what it returns is one value. That, and all
+    that a generator yields, is the result of its first item; `map` has `None` for the others, or
+    an empty list in a flow with generators. If a batch is given up, each of its items is a dead
+    letter, with its own value. A batch has the most urgent priority and the earliest deadline of
+    its values, and of their metadata only the depth.
 
     One that is not full goes when *seconds* have passed since its first value. It also goes when
     nothing else in the run can move and there is no more input, or no room for more.
@@ -106,7 +106,7 @@ class Route:
         default: For names that are not in *table*; without it such a name fails the item.
 
     Raises:
-        ConfigurationError: There is no route.
+        ConfigurationError: There is no route, or one has a name that is no text.
     """
 
     def __init__(self, table: Mapping[str, Any], *, default: Any = None) -> None:
@@ -114,6 +114,12 @@ class Route:
             raise ConfigurationError("Route.table", table, "a dict, such as {'gold': [vip]}")
         if not table and default is None:
             raise ConfigurationError("Route.table", table, "at least one route")
+        for name in table:
+            if not isinstance(name, str):
+                wanted = (
+                    f"a text, such as {str(name)!r}, which a stage chooses by Send({str(name)!r})"
+                )
+                raise ConfigurationError("Route.table key", name, wanted)
         self.table = dict(table)
         self.default = default
 

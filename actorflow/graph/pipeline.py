@@ -32,6 +32,7 @@ from actorflow.errors import CompilationError, ConfigurationError
 from actorflow.graph.folding import fold
 from actorflow.graph.handler import wanted_of
 from actorflow.graph.joining import as_they_are, is_wiring, joining
+from actorflow.graph.nesting import stages_of
 from actorflow.graph.nodes import Parallel, Route
 from actorflow.graph.plan import Edge, Join, Plan, check_names
 from actorflow.graph.stage import Stage, stage
@@ -78,6 +79,7 @@ def compile_pipeline(
         entry=whole.entry,
         exits=tuple(whole.ends),
         joins=tuple(whole.joins),
+        loose=tuple(whole.loose),
     )
 
 
@@ -95,12 +97,14 @@ class _Part:
     stages: list[Stage[Any, Any]] = attrs.Factory(list)
     edges: list[Edge] = attrs.Factory(list)
     joins: list[Join] = attrs.Factory(list)
+    loose: list[frozenset[str]] = attrs.Factory(list)
 
     def take(self, other: _Part) -> None:
         """Have what *other* has, beside it."""
         self.stages += other.stages
         self.edges += other.edges
         self.joins += other.joins
+        self.loose += other.loose
 
     def many(self) -> bool:
         """Whether one value that goes in may come out as several."""
@@ -129,7 +133,7 @@ class _Compiler:
         for position, node in fold(nodes) if self._folds else enumerate(nodes):
             place = f"{where}[{position}]"
             if isinstance(node, Mapping):
-                node = Route(node)
+                node = self._routes(node, place)
             if isinstance(node, Route):
                 self._refuse_without_sender(row, place)
                 assert row is not None
@@ -149,6 +153,12 @@ class _Compiler:
         assert row is not None
         return row
 
+    def _routes(self, table: Mapping[str, Any], place: str) -> Route:
+        try:
+            return Route(table)
+        except ConfigurationError as error:
+            raise CompilationError(self.flow, f"{place}: {error}") from error
+
     def _branch(self, node: Any, where: str) -> _Part:
         """A node or a list of nodes."""
         listed = isinstance(node, (list, tuple))
@@ -162,9 +172,10 @@ class _Compiler:
             return _Part(
                 inner.entry,
                 list(inner.exits),
-                list(inner.stages),
+                list(stages_of(self.flow, node, inner, place)),
                 list(inner.edges),
                 list(inner.joins),
+                list(inner.loose),
             )
         if not isinstance(node, Stage):
             wanted = wanted_of(node, "a stage, a function or a flow")

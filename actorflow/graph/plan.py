@@ -108,6 +108,8 @@ class Plan:
         entry: The stage that is fed from outside.
         exits: The stages whose values are the results.
         joins: The stages that join branches.
+        loose: Names of stages that were put together by edges alone: in what order they were
+            declared means nothing.
         version: Fingerprint of `identity`, 16 hexadecimal digits.
     """
 
@@ -117,6 +119,7 @@ class Plan:
     entry: str
     exits: tuple[str, ...]
     joins: tuple[Join, ...] = ()
+    loose: tuple[frozenset[str], ...] = ()
     version: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -135,16 +138,27 @@ class Plan:
         """What makes this flow another one, a line each: the lines that differ say why a
         stored run cannot go on.
 
-        Names, order, each stage's `version`, and the options that decide what a stored
-        message means. How many workers, how large, how long, how often: not in it, so that
-        a run can be tuned and continued.
+        Names, order but for what is `loose`, each stage's `version`, and the options that
+        decide what a stored message means. How many workers, how large, how long, how often:
+        not in it, so that a run can be tuned and continued.
         """
         lines = [f"flow {self.name!r}"]
-        lines += (_identity_of(each) for each in self.stages)
-        lines += map(_identity_of_edge, self.edges)
+        lines += self._ordered((each.name, _identity_of(each)) for each in self.stages)
+        lines += self._ordered((each.start, _identity_of_edge(each)) for each in self.edges)
         lines.append(f"entry {self.entry!r}")
-        lines.append(f"exits {', '.join(map(repr, self.exits))}")
+        exits = self._ordered((each, repr(each)) for each in self.exits)
+        lines.append(f"exits {', '.join(exits)}")
         return tuple(lines)
+
+    def _ordered(self, lines: Iterable[tuple[str, str]]) -> list[str]:
+        """*lines*, each about a stage, those of loose stages in alphabetical order."""
+        pairs = list(lines)
+        texts = [text for _, text in pairs]
+        for group in self.loose:
+            places = [place for place, (name, _) in enumerate(pairs) if name in group]
+            for place, text in zip(places, sorted(texts[each] for each in places), strict=True):
+                texts[place] = text
+        return texts
 
     @functools.cached_property
     def halts(self) -> bool:

@@ -254,7 +254,8 @@ def _declare(fn: Any, given: dict[str, Any]) -> Stage[Any, Any]:
     settled = checked(place, {**given, "name": name})
     unpack = settled["unpack"]
     if isinstance(fn, Steps):
-        steps, handler = fn.inspect(place, unpack=unpack), Handler("coroutine", None)
+        steps = fn.inspect(place, unpack=unpack)
+        handler = Handler("coroutine", None, steps[0].handler.takes_context)
         settled["runs_in"] = _where_steps_run(place, steps, settled["runs_in"])
     else:
         steps, handler = (), inspect_handler(place, fn, unpack=unpack)
@@ -265,6 +266,9 @@ def _declare(fn: Any, given: dict[str, Any]) -> Stage[Any, Any]:
         raise ConfigurationError(f"{place} Cache", caches[0], wanted)
     declared = settled["reads"] is not None or settled["writes"] is not None
     contextual = declared or handler.takes_context
+    if many and len(settled["writes"] or ()) > 1:
+        wanted = "one key, under which all that the generator yields will stand"
+        raise ConfigurationError(f"{place}.writes", settled["writes"], wanted)
     if settled["batch"] is not None and (contextual or settled["input_schema"] is not None):
         wanted = "left out, as the stage works on one mapping at a time, and a batch is a list"
         raise ConfigurationError(f"{place}.batch", settled["batch"], wanted)

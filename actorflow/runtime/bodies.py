@@ -51,6 +51,53 @@ def copier(body: Any, kernel: Kernel, path: str) -> Callable[[], Any]:
     return lambda: decode(packed, max_bytes=None)
 
 
+def as_sent(cell: Any, value: Any) -> Any:
+    """*value* as it is now, for whoever is sent it while the turn of *cell* goes on.
+
+    A stage gives a copy of what can still be changed, unless it says ``isolation="share"``. An
+    actor's messages are shared.
+    """
+    if type(value) in FROZEN or not _copies(cell):
+        return value
+    if getattr(cell.target, "routed", False):
+        return cell.target.with_copy(value, lambda patch: copier(patch, cell.kernel, cell.path)())
+    return copier(value, cell.kernel, cell.path)()
+
+
+def put_as_sent(cell: Any, way: Any, piece: Envelope) -> None:
+    """Let *piece* go *way* with its body `as_sent`."""
+    if type(piece.body) in FROZEN or not _copies(cell):
+        way.put(piece)
+        return
+    packs = getattr(getattr(way, "target", way), "packs", False)
+    if not packs:
+        piece.body = copier(piece.body, cell.kernel, cell.path)()
+    way.put(piece)
+    if packs:  # That has packed it: once is enough.
+        refresh_body(piece)
+
+
+def put_as_fed(put: Callable[[Envelope], None], mailbox: Any, envelope: Envelope) -> None:
+    """`put` a fed message into *mailbox*, which packs bodies: the caller keeps what it fed, a
+    handler gets what was packed."""
+    straight = put == mailbox.put
+    if not straight:  # It waits for others before it is packed.
+        envelope.body = copier(envelope.body, mailbox.kernel, mailbox.path)()
+    put(envelope)
+    if straight:
+        refresh_body(envelope)
+
+
+def _copies(cell: Any) -> bool:
+    return not getattr(cell.parent, "shares", True)
+
+
+def as_given(value: Any) -> Any:
+    """*value* as it is now, of somebody who may give the same object again; what cannot be
+    written is shared."""
+    return value if type(value) in FROZEN else _copy(value)
+
+
 def copied(facts: Mapping[str, Any]) -> dict[str, Any]:
     """*facts* with copies of what can be changed in them; what cannot be written is shared."""
     return {name: fact if type(fact) in FROZEN else _copy(fact) for name, fact in facts.items()}
@@ -68,7 +115,7 @@ def _copy(fact: Any) -> Any:
 def _tell_shared(body: Any, kernel: Kernel, path: str, error: Exception) -> None:
     kind = type(body)
     if not kernel.counters["shared_bodies"] or kernel.counters[f"shared:{kind}"] == 0:
-        logger.warning("%s: messages are shared between attempts, not copied: %s", path, error)
+        logger.warning("%s: messages are shared, not copied: %s", path, error)
     kernel.counters["shared_bodies"] += 1
     kernel.counters[f"shared:{kind}"] += 1
 

@@ -23,10 +23,13 @@ from actorflow.runtime.inplace import KeptFields
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
 
-__all__ = ["CURRENT", "Cell", "Ending", "Parent", "turn_here"]
+__all__ = ["CURRENT", "THREADS_TURN", "Cell", "Ending", "Parent", "known_turn_here", "turn_here"]
 
 #: The cell whose task this is, or whose handler started this task.
 CURRENT: contextvars.ContextVar[Cell | None] = contextvars.ContextVar("actorflow", default=None)
+
+#: In a thread: the turn that what it does was called in.
+THREADS_TURN: contextvars.ContextVar[Any] = contextvars.ContextVar("actorflow.turn", default=None)
 
 
 class Ending:
@@ -291,12 +294,18 @@ def turn_here() -> Any | None:
 
     A task that a handler started belongs to the turn while the handler's nursery is
     open, which is seen by walking up from nursery to task: a task that was put into
-    somebody else's nursery is outside.
+    somebody else's nursery is outside. In a thread that the runtime called something in, it is
+    the turn that the call belongs to, be that over or not.
     """
     cell = CURRENT.get()
     if cell is None or cell.lease is None:
         return None
-    task: Task | None = trio.lowlevel.current_task()
+    try:
+        task: Task | None = trio.lowlevel.current_task()
+    except RuntimeError:
+        if (turn := THREADS_TURN.get()) is None:
+            raise  # A thread of the handler's own; there nothing is safe to call.
+        return turn
     while task is not cell.task:
         nursery = None if task is None else task.parent_nursery
         if nursery is None:
@@ -305,3 +314,11 @@ def turn_here() -> Any | None:
     if cell.turn is None:
         cell.turn = cell.turn_type(cell, cell.lease)
     return cell.turn
+
+
+def known_turn_here() -> Any | None:
+    """As `turn_here`, and `None` in a thread of the handler's own."""
+    try:
+        return turn_here()
+    except RuntimeError:
+        return None

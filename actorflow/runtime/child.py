@@ -47,7 +47,7 @@ class Child:
         settled: Called once with `None` when its first start is done, or with the error.
     """
 
-    __slots__ = ("budget", "delay", "entry", "leaving", "node", "settled", "spec", "state")
+    __slots__ = ("budget", "delay", "entry", "leaving", "lived", "node", "settled", "spec", "state")
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Child:
         self.state = State.DOWN
         self.entry: Entry | None = None  # The kill of a stop, or the end of a backoff.
         self.leaving = False  # It is being stopped for good.
+        self.lived = False  # It has been up in this life of its supervisor.
         self.delay = delay
         self.budget: RestartBudget | None = None
         if spec.max_restarts is not None:

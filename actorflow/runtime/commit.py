@@ -14,7 +14,7 @@ from actorflow.core.events import AttemptFailed, MailboxSpilled
 from actorflow.core.letters import Reason
 from actorflow.errors import DeadlineExceeded
 from actorflow.policies.decision import Ack, Divert, Quarantine, Redeliver, Skip
-from actorflow.runtime.bodies import copied, refresh_body
+from actorflow.runtime.bodies import copied, put_as_sent, refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.effects import UNSET, Effects, put_later, spawn, stash
 from actorflow.runtime.telling import tell_moved, tell_retried, tell_skipped
@@ -130,7 +130,7 @@ def commit_emission(cell: Cell, value: Any) -> None:
             piece.path = (piece.path, at)
         if effects is not None and effects.metadata is not None:
             piece.headers = copied(effects.metadata)  # As it is now; the turn may go on with it.
-        way.put(piece)
+        put_as_sent(cell, way, piece)
 
 
 def commit_start(cell: Cell) -> None:

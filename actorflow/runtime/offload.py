@@ -18,8 +18,9 @@ import trio
 from actorflow.core.envelope import message_id
 from actorflow.core.events import ThreadStuck
 from actorflow.errors import MissingExtra, WorkerDied
-from actorflow.runtime.cell import Cell
+from actorflow.runtime.cell import THREADS_TURN, Cell
 from actorflow.runtime.kernel import Kernel
+from actorflow.runtime.processes import Processes
 
 __all__ = ["StuckThread", "in_process", "in_thread", "wait_a_moment", "wait_for_stuck"]
 
@@ -50,6 +51,7 @@ class StuckThread:
         "_limiter",
         "_message_id",
         "_token",
+        "_turn",
         "begun",
         "ended",
         "finished",
@@ -70,11 +72,13 @@ class StuckThread:
         self._limiter = limiter
         self._message_id = "" if cell.lease is None else message_id(cell.lease)
         self._token = trio.lowlevel.current_trio_token()
+        self._turn = cell.turn
         self.begun = self.finished = self.shown = False
         self.ended = trio.Event()
         self.settled = trio.Event()
 
     def run(self) -> Any:
+        THREADS_TURN.set(self._turn)  # In a context of this call's own.
         try:
             return self._fn(*self._args)
         finally:
@@ -157,27 +161,24 @@ async def wait_a_moment(kernel: Kernel) -> None:
 
 
 async def in_process(cell: Cell, fn: Callable[..., Any], *args: Any) -> Any:
-    """Run ``fn(*args)`` in a worker process; cancelled, the process is killed.
+    """Run ``fn(*args)`` in a worker process; cancelled, the process is killed. Until a process is
+    ready for it the turn's time stands still.
 
     Raises:
-        WorkerDied: The process ended without an answer.
+        WorkerDied: The process ended without an answer, or was not ready in time.
         MissingExtra: trio-parallel is not installed.
     """
     if cell.kernel.ports.simulation is not None:
         return await cell.kernel.ports.simulation.process(cell.path, fn, *args)
     trio_parallel = _load_trio_parallel()
-    context = await _processes(cell.kernel)
-    limiter = cell.kernel.limiters.get("processes")
-    if limiter is None:
-        limiter = trio.CapacityLimiter(THREADS_PER_MAILBOX)
-        cell.kernel.limiters["processes"] = limiter
+    processes = await _processes(cell.kernel)
     try:
-        return await context.run_sync(fn, *args, kill_on_cancel=True, limiter=limiter)
+        return await processes.run(cell, fn, *args)
     except trio_parallel.BrokenWorkerError as error:
         raise WorkerDied(cell.path, str(error) or type(error).__name__) from error
 
 
-async def _processes(kernel: Kernel) -> Any:
+async def _processes(kernel: Kernel) -> Processes:
     """The system's worker processes, started when first needed."""
     while kernel.processes_ready is None:
         if kernel.processes is not None:
@@ -189,7 +190,8 @@ async def _processes(kernel: Kernel) -> Any:
         finally:  # Whoever waits tries it himself if this one was cancelled.
             kernel.processes = None
             opening.set()
-    return kernel.processes_ready
+    found: Processes = kernel.processes_ready
+    return found
 
 
 async def _host_processes(task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
@@ -198,7 +200,7 @@ async def _host_processes(task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_I
         async with trio_parallel.open_worker_context(
             idle_timeout=PROCESS_IDLE_SECONDS, grace_period=1.0, init=_leave_signals_to_the_parent
         ) as context:
-            task_status.started(context)
+            task_status.started(Processes(context, THREADS_PER_MAILBOX))
             await trio.sleep_forever()
     except* trio_parallel.BrokenWorkerError:
         # A worker that somebody killed while it was idle, or that was slow to leave.

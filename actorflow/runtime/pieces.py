@@ -34,5 +34,8 @@ def commit_failed_piece(cell: Cell, error: BaseException, index: int | None = No
     piece.packed, piece.attempt = envelope.packed, envelope.attempt
     refresh_body(piece)
     mailbox.accepted += 1
+    mailbox.outside += 1  # No stage has sent it, and nobody fed it.
+    stage: Any = cell.parent
+    stage.parts += 1
     mailbox.failed += 1
     ledger.give_up(piece, "failed", error, mailbox.path)

@@ -13,7 +13,14 @@ from typing import Any
 import trio
 
 from actorflow.core.envelope import UNWANTED, WITHDRAWN
-from actorflow.errors import DeadlineExceeded, EncodeError, MailboxFull, MessageFailed, WorkerDied
+from actorflow.errors import (
+    DeadlineExceeded,
+    EncodeError,
+    MailboxFull,
+    MessageFailed,
+    UnknownRoute,
+    WorkerDied,
+)
 from actorflow.policies.decision import Ack, Escalate, Quarantine, Redeliver, Restart, Stop
 from actorflow.runtime.cell import Cell, Ending
 from actorflow.runtime.commit import commit_failure, commit_value
@@ -101,7 +108,7 @@ def unwritable(cell: Cell) -> EncodeError | None:
 def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
     envelope = cell.lease
     assert envelope is not None
-    if isinstance(error, MessageFailed):
+    if isinstance(error, (MessageFailed, UnknownRoute)):  # Neither gets better.
         return Quarantine("failed")
     if envelope.deadline == UNWANTED:
         return Quarantine("sibling_failed")

@@ -229,7 +229,7 @@ class SupervisorCell:
         child = self._child(node)
         if child is None or child.state is not State.STARTING:
             return
-        child.state = State.RUNNING
+        child.state, child.lived = State.RUNNING, True
         self._step_done(child)
         if child.settled is not None:
             child.settled(None)
@@ -270,7 +270,7 @@ class SupervisorCell:
         if was is State.STOPPING or doomed or self._ending is not None:
             if child.leaving or (self._ending is None and child.spec.restart == "temporary"):
                 self._bury(child, ending)
-        elif was is State.STARTING and child.node.incarnation == 1:
+        elif was is State.STARTING and child.node.incarnation == 1 and not child.lived:
             self._failed_start(child, ending)
         elif ending.escalates and self.plan.on_exhausted == "end":
             self._bury(child, ending)

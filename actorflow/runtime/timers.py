@@ -162,6 +162,10 @@ def _sweep(timers: dict[Any, Timer]) -> None:
 
 
 def stop_timers(cell: Cell) -> None:
-    """End all timers of a cell that has ended for good."""
-    for key in list(cell.timers or ()):
+    """End all timers of a cell that has ended for good. A tick of one that comes back in the next
+    life stays in the mailbox, like all that is there."""
+    lasts = cell.kept is not None and cell.kept.lasts
+    for key, timer in list((cell.timers or {}).items()):
+        if lasts:
+            timer.tick = None
         _cancel(cell, key)

@@ -28,8 +28,8 @@ from actorflow.errors import (
 )
 from actorflow.options import priority as priority_of
 from actorflow.options import seconds
-from actorflow.runtime.bodies import copied
-from actorflow.runtime.cell import Cell, turn_here
+from actorflow.runtime.bodies import as_sent, copied
+from actorflow.runtime.cell import Cell, known_turn_here
 from actorflow.runtime.effects import MAX_EMITS, Addressed, Effects, unstash, unwatch, watch
 from actorflow.runtime.offload import in_process, in_thread
 from actorflow.runtime.ref import ActorRef, ask_with, join, ref_to
@@ -164,6 +164,7 @@ class Turn:
         effects = self._wanted()
         if len(effects.sends) >= MAX_EMITS:
             raise OutboxFull(self._live().path, MAX_EMITS)
+        message = as_sent(self._live(), message)
         envelope = child(self._envelope, message, len(effects.sends) + self._asks)
         envelope.sender = self._cell
         receiver = _receiver(ref, "tell")
@@ -229,7 +230,7 @@ class Turn:
         self._wanted().answer = value
 
     def emit(self, value: Any, to: str | None = None) -> None:
-        """Send *value* on when the turn commits.
+        """Send *value*, as it is now, on when the turn commits.
 
         Args:
             value: What to send.
@@ -245,7 +246,29 @@ class Turn:
         target = self._live().target
         if to is not None and (target is None or not target.leads_to(to)):
             raise ConfigurationError("ctx.emit() to", to, "the name of a stage that follows")
+        value = as_sent(self._live(), value)
         effects.emits.append(Addressed(to, value) if to is not None and target.forked else value)
+
+    def feed(self, item: Any, *, stage: str) -> None:
+        """Feed *item* to *stage* of this run when the turn commits, as an item of its own.
+
+        Args:
+            item: What to feed.
+            stage: Name of any stage of the flow, but for those in branches that are joined.
+
+        Raises:
+            CompilationError: There is no such stage.
+            ConfigurationError: It is in a branch that is joined with others.
+            OutboxFull: The turn has asked for as much as a turn may.
+            UsageError: This is no stage of a run.
+        """
+        cell, effects = self._live(), self._wanted()
+        injector = getattr(cell.mailbox.ledger, "injector", None)
+        if injector is None:
+            raise UsageError(f"{cell.path}: ctx.feed() is for stages of a flow; use ctx.tell()")
+        if len(effects.ops) >= MAX_EMITS:
+            raise OutboxFull(cell.path, MAX_EMITS)
+        effects.ops.append((injector.feed, (injector.mailbox(stage, "ctx.feed()"), item)))
 
     def skip(self) -> None:
         """Send nothing on: what the handler returns is dropped and the item counts as skipped."""
@@ -419,7 +442,7 @@ def current_turn() -> Turn:
     Raises:
         UsageError: There is none: the code runs outside a handler.
     """
-    turn: Turn | None = turn_here()
+    turn: Turn | None = known_turn_here()
     if turn is None:
         raise UsageError("current_turn() is for code that a handler runs; there is no turn here")
     return turn

@@ -94,6 +94,8 @@ class StageCell(SupervisorCell):
         mailbox: The user lane that all workers share.
         chain: The stage's policies.
         workers: How many there are to be.
+        parts: How many of the messages that its mailbox has counted are parts of others, which a
+            generator has given up.
         cells: Every worker there has been; what they measured counts to the end.
         waiting: How long turns took that waited for something,
         quick: and those that did not.
@@ -130,9 +132,15 @@ class StageCell(SupervisorCell):
         self.sections = Sections(stage, self.chain, kernel.now)
         self.memory = memory_of(stage, self.mailbox, self.chain)
         self.target: Mailbox | None = None
+        self.parts = 0
         self.cells: list[Cell] = []
         self.waiting, self.quick = Histogram(), Histogram()
         kernel.nodes[path] = self
+
+    @property
+    def shares(self) -> bool:
+        """Whether its handler promises to change nothing of what it gets."""
+        return self.stage.isolation == "share"
 
     @property
     def emitted(self) -> int:
@@ -181,7 +189,7 @@ class StageCell(SupervisorCell):
         equip(cell, self.chain, worker=int(cell.id) - 1)
         if self.memory is not None and cell.gate is not None:
             cell.gate = GateBesideCache(cell.gate, self.memory.knows)
-        if self.stage.isolation == "share":
+        if self.shares:
             self.mailbox.packs = False
 
     def each_worker(self, look: Callable[[Cell], Any]) -> list[Any]:

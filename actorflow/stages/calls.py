@@ -19,6 +19,7 @@ from actorflow.errors import MailboxFull
 from actorflow.graph.handler import Handler
 from actorflow.graph.joining import is_wiring
 from actorflow.graph.stage import Stage
+from actorflow.runtime.bodies import as_sent
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.commit import commit_emission
 from actorflow.runtime.effects import MAX_EMITS
@@ -30,7 +31,7 @@ from actorflow.runtime.turn import Turn
 from actorflow.stages.around import Around, unless, within
 from actorflow.stages.contextual import checked, chunks_key, contextual, given_context
 from actorflow.stages.hooks import is_hooked, with_hooks
-from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over
+from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over, unpacked
 from actorflow.stages.steps import StepsCall
 
 __all__ = ["Call", "call_for"]
@@ -176,7 +177,7 @@ def _generated(stage: Stage[Any, Any], handler: Handler, cell: Cell) -> Around:
         stream = await stream_of(body, turn)
         try:
             if stage.contextual:
-                return await _hand_out_all(stage, cell, _advance(stage, cell, stream))
+                return await _hand_out_all(stage, cell, turn, _advance(stage, cell, stream))
             await _emit_all(stage, cell, turn, _advance(stage, cell, stream))
         finally:
             if inspect.isasyncgen(stream):
@@ -192,7 +193,12 @@ def _generated(stage: Stage[Any, Any], handler: Handler, cell: Cell) -> Around:
 
 def _stream_of(stage: Stage[Any, Any], handler: Handler, cell: Cell) -> Around:
     if stage.runs_in == "process":  # There a generator cannot be taken piece by piece.
-        return _remote(stage.fn, cell, "spread values" if stage.unpack else "values")
+        remote = _remote(stage.fn, cell, "spread values" if stage.unpack else "values")
+
+        async def values(body: Any, turn: Turn) -> Any:
+            return unpacked(await remote(body, turn))
+
+        return values
     plain, needs_turn = _plain_call(stage.fn, handler.ctx_parameter, stage.unpack)
 
     async def make(body: Any, turn: Turn) -> Any:
@@ -207,7 +213,7 @@ async def _emit_all(
     """Send each value on in a small commit of its own; a re-run drops what was sent before."""
     assert cell.lease is not None
     already, count = cell.lease.emitted, 0
-    while (value := await advance()) is not _END:
+    while (value := await advance()) is not _END and not turn.skips:
         count += 1
         if count <= already:
             continue
@@ -223,7 +229,7 @@ async def _emit_all(
 
 
 async def _hand_out_all(
-    stage: Stage[Any, Any], cell: Cell, advance: Callable[[], Awaitable[Any]]
+    stage: Stage[Any, Any], cell: Cell, turn: Turn, advance: Callable[[], Awaitable[Any]]
 ) -> dict[str, Any]:
     """Give each value to whoever takes chunks, and all of them to the Context; a re-run hands
     out only what was not yet."""
@@ -231,16 +237,16 @@ async def _hand_out_all(
     ledger: Any = cell.mailbox.ledger
     already, count, key = cell.lease.emitted, 0, chunks_key(stage)
     values: list[Any] = []
-    while (value := await advance()) is not _END:
+    while (value := await advance()) is not _END and not turn.skips:
         count += 1
         if key is not None:
-            values.append(value)
+            values.append(as_sent(cell, value))
         if ledger.chunks is not None and count > already:
             await _wait_for_room(cell, [ledger.chunks])
             cell.lease.emitted = count
             if cell.mailbox.journal is not None:
                 cell.mailbox.journal.note(cell.lease, cell.mailbox)
-            ledger.chunk(cell.lease, stage.name, value)
+            ledger.chunk(cell.lease, stage.name, as_sent(cell, value))
         if not count % EMITS_PER_CHECKPOINT:
             await trio.lowlevel.checkpoint()
     return {} if key is None else {key: values}

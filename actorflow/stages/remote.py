@@ -11,6 +11,7 @@ that cannot be is one failed item, told in plain words, and no broken worker.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -21,10 +22,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actorflow.errors import ConfigurationError, DecodeError, EncodeError, MissingExtra
+from actorflow.errors import ConfigurationError, DecodeError, EncodeError, MissingExtra, shown
 from actorflow.graph.stage import Stage
+from actorflow.runtime.processes import MAKES_READY
 
-__all__ = ["address_of", "check_remote", "pack", "perform", "result_of", "spread_over"]
+__all__ = ["address_of", "check_remote", "pack", "perform", "result_of", "spread_over", "unpacked"]
 
 #: What the error of an address calls the option that needs it.
 OPTION = "runs_in='process'"
@@ -81,7 +83,8 @@ def perform(address: bytes, how: str, load: bytes) -> bytes:
     Args:
         address: From `address_of`.
         how: ``"value"``; ``"spread"`` spreads the message over the parameters; ``"values"`` and
-            ``"spread values"`` do the same and exhaust the generator that comes back; ``"call"``
+            ``"spread values"`` do the same and exhaust the generator that comes back, of which each
+            value is packed by itself; ``"call"``
             takes the message for positional arguments and keywords.
         load: From `pack`.
 
@@ -97,13 +100,25 @@ def perform(address: bytes, how: str, load: bytes) -> bytes:
             value = spread_over(fn, body, {}) if how.startswith("spread") else fn(body)
         if inspect.isawaitable(value):
             raise TypeError(f"{fn!r} gave an awaitable; an `async def` needs runs_in='loop'")
-        if how.endswith("values"):
-            value = list(value)
+        if how.endswith("values"):  # Each as it is now: a generator may yield one object again.
+            value = [_dumps(each, "what the handler yielded") for each in value]
     except BaseException as error:
         # Packed here: what rebuilds errors for the pool forgets the text of some.
         trace = "".join(traceback.format_exception(error))
         return pickle.dumps((False, pickle.dumps(_sendable(error)), trace))
     return pickle.dumps((True, _dumps(value, "what the handler returned"), ""))
+
+
+def import_handler(address: bytes) -> None:
+    """In the worker process: find the handler, so that a call of it need not.
+
+    Whatever is wrong with it is told by the call.
+    """
+    with contextlib.suppress(Exception):
+        _handler(address)
+
+
+MAKES_READY[perform] = import_handler
 
 
 def result_of(packed: bytes) -> Any:
@@ -117,11 +132,27 @@ def result_of(packed: bytes) -> Any:
         returned, load, trace = pickle.loads(packed)
         value = pickle.loads(load)
     except Exception as error:
-        raise DecodeError(f"what the handler returned cannot be unpickled: {error!r}") from error
+        raise _unreadable(error) from error
     if not returned:
         value.add_note(f"in a worker process:\n{trace}")
         raise value
     return value
+
+
+def unpacked(values: list[bytes]) -> list[Any]:
+    """What a generator has yielded there.
+
+    Raises:
+        DecodeError: As `result_of`.
+    """
+    try:
+        return [pickle.loads(each) for each in values]
+    except Exception as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> DecodeError:
+    return DecodeError(f"what the handler returned cannot be unpickled: {error!r}")
 
 
 def spread_over(fn: Callable[..., Any], body: Any, extra: dict[str, Any]) -> Any:
@@ -160,25 +191,64 @@ def _dumps(value: Any, what: str) -> bytes:
         raise EncodeError(text) from None
 
 
-def _sendable(error: BaseException) -> BaseException:
-    """*error*, if another process can make it again; else one that says what it was.
+def _sendable(error: BaseException) -> Any:
+    """*error*, if another process can make it again by itself; else what makes it there."""
+    return error if _survives(error) else _Told(error)
 
-    What it was caused by is left away where that cannot be sent.
-    """
-    if not _survives(error):
-        text = f"{type(error).__qualname__}: {error}"
-        lost = "".join(traceback.format_exception(error))
-        error = EncodeError(f"the handler raised what cannot go to another process: {text}")
-        error.add_note(lost)
-    if error.__cause__ is not None:
-        error.__cause__ = _sendable(error.__cause__)
-    elif error.__context__ is not None and not error.__suppress_context__:
-        error.__context__ = _sendable(error.__context__)
+
+class _Told:
+    """An error whose class cannot be called with what pickle has of it; unpickled it is one."""
+
+    def __init__(self, error: BaseException) -> None:
+        cls = type(error)
+        self._class = cls.__module__, cls.__qualname__
+        self._args = tuple(each if _can_go(each) else shown(each) for each in error.args)
+        facts = vars(error).items()
+        self._facts = {name: fact for name, fact in facts if _can_go(fact)}
+        self._text = _text_of(error)
+        self._trace = "".join(traceback.format_exception(error))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self._class, self._args, self._facts, self._text, self._trace)
+
+
+def _rebuilt(
+    address: tuple[str, str], args: tuple[Any, ...], facts: dict[str, Any], text: str, trace: str
+) -> BaseException:
+    """An error of the class found at *address*, made without its ``__init__``."""
+    try:
+        cls = _find(*address)
+        error: BaseException = cls.__new__(cls, *args)
+        error.args = args
+        vars(error).update(facts)
+    except Exception:  # Of a local class, or one that is made in a way of its own.
+        name = address[1]
+        error = EncodeError(f"the handler raised what cannot go to another process: {name}: {text}")
+        error.add_note(trace)
+        return error
+    if _text_of(error) != text:
+        error.add_note(f"its text was: {text}")
     return error
 
 
 def _survives(error: BaseException) -> bool:
     try:
-        return type(pickle.loads(pickle.dumps(error))) is type(error)
+        copy = pickle.loads(pickle.dumps(error))
+        return type(copy) is type(error) and str(copy) == str(error)
     except Exception:
         return False
+
+
+def _can_go(value: Any) -> bool:
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        return False
+    return True
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return shown(error)

@@ -11,6 +11,8 @@ before there is room is a policy. Waiters enter in the order they came.
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
@@ -32,10 +34,14 @@ __all__ = ["Section", "Sections"]
 class Door(Protocol):
     """Lets workers in."""
 
-    async def enter(self) -> None:
-        """Wait until there is room, and take it."""
+    async def enter(self, who: Any = None) -> None:
+        """Wait until there is room, and take it. A step, which nobody enters twice, is nobody.
 
-    def leave(self) -> None:
+        Raises:
+            UsageError: All who are inside, and *who* is one of them, wait to enter once more.
+        """
+
+    def leave(self, who: Any = None) -> None:
         """Give back what `enter` took."""
 
     def has_room(self, places: int) -> bool:
@@ -47,11 +53,24 @@ class LimitDoor:
 
     def __init__(self, limit: int) -> None:
         self._limit = trio.Semaphore(limit)
+        self._inside: Counter[Any] = Counter()
+        self._again: set[Any] = set()  # Who is inside, and waits.
 
-    async def enter(self) -> None:
-        await self._limit.acquire()
+    async def enter(self, who: Any = None) -> None:
+        if who is not None and who in self._inside and not self._limit.value:
+            if self._inside.keys() <= {*self._again, who}:
+                raise UsageError("entered inside itself: it would wait for its own place for ever")
+            self._again.add(who)
+        try:
+            await self._limit.acquire()
+        finally:
+            self._again.discard(who)
+        self._inside[who] += 1
 
-    def leave(self) -> None:
+    def leave(self, who: Any = None) -> None:
+        self._inside[who] -= 1
+        if not self._inside[who]:
+            del self._inside[who]
         self._limit.release()
 
     def has_room(self, places: int) -> bool:
@@ -66,7 +85,7 @@ class RateDoor:
         self._now = now
         self._line = trio.Lock()  # Its waiters enter in the order they came.
 
-    async def enter(self) -> None:
+    async def enter(self, who: Any = None) -> None:
         async with self._line:
             while True:
                 answer = self._machine.ready(self._now(), None)
@@ -75,7 +94,7 @@ class RateDoor:
                 await trio.sleep(answer.seconds or 0)
             self._machine.take(self._now(), None)
 
-    def leave(self) -> None:
+    def leave(self, who: Any = None) -> None:
         """What has been done counts."""
 
     def has_room(self, places: int) -> bool:
@@ -86,7 +105,7 @@ class RateDoor:
 class Section:
     """What `ctx.limit` and `ctx.rate` give: ``async with`` it, or ``with`` it in a thread."""
 
-    __slots__ = ("_cell", "_door", "_token", "_turn", "_what")
+    __slots__ = ("_cell", "_door", "_held", "_token", "_turn", "_what")
 
     def __init__(self, what: str, door: Door, cell: Cell, turn: Turn) -> None:
         self._what = what
@@ -94,13 +113,21 @@ class Section:
         self._door = door
         self._cell = cell
         self._turn = turn
+        self._held: Any = None
 
     def has_room(self, n: int = 1) -> bool:
         """Whether *n* could enter now without waiting."""
         return self._door.has_room(n)
 
     async def __aenter__(self) -> None:
-        await self._door.enter()
+        await self._enter((self._turn, trio.lowlevel.current_task()))
+
+    async def _enter(self, who: Any) -> None:
+        try:
+            await self._door.enter(who)
+        except UsageError as error:
+            raise UsageError(f"{self._what} is {error}") from None
+        self._held = who
 
     async def __aexit__(
         self,
@@ -108,12 +135,12 @@ class Section:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._door.leave()
+        self._door.leave(self._held)
 
     def __enter__(self) -> None:
         try:
-            trio.from_thread.run(self._enter_in_time)
-        except trio.RunFinishedError:
+            trio.from_thread.run(self._enter_in_time, (self._turn, threading.get_ident()))
+        except (trio.RunFinishedError, UsageError):
             raise
         except RuntimeError as error:
             text = f"`with {self._what}` is for handlers in threads; write `async with`"
@@ -127,16 +154,16 @@ class Section:
     ) -> None:
         assert self._token is not None
         with contextlib.suppress(trio.RunFinishedError):  # Also if the turn is long over.
-            self._token.run_sync_soon(self._door.leave)
+            self._token.run_sync_soon(self._door.leave, self._held)
 
-    async def _enter_in_time(self) -> None:
+    async def _enter_in_time(self, who: Any) -> None:
         """`enter` for a thread, which does not hear of its turn's end while it waits."""
         self._token = trio.lowlevel.current_trio_token()
         with trio.move_on_at(self._cell.ends_at):
-            await self._door.enter()
+            await self._enter(who)
             if not self._turn.cancelled():
                 return
-            self._door.leave()
+            self._door.leave(who)
         raise TurnTimeout(self._cell.mailbox.path, self._cell.timeout or 0.0)
 
 

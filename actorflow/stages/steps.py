@@ -12,12 +12,15 @@ one there is no mark for it, so the message goes on at the last step that could 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
+from actorflow.core.context import Context
 from actorflow.core.envelope import STEP, Envelope
 from actorflow.core.partway import mark, marked
+from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.stage import Stage
 from actorflow.graph.steps import Steps
 from actorflow.runtime.bodies import pack_body
@@ -61,6 +64,7 @@ class StepsCall:
         assert isinstance(stage.fn, Steps)
         self._cell = cell
         self._shares = stage.isolation == "share"
+        self._contextual = stage.contextual
         self._by_step = stage.fn.retry == "step"
         self._names = stage.fn.names
         self._steps = [
@@ -81,7 +85,7 @@ class StepsCall:
             if kept is not None:
                 envelope.attempt = 1
             try:
-                value = await self._run(step, value, turn)
+                value = self._went_on(value, await self._run(step, value, turn))
             except BaseException as error:
                 _note(error, f"in step {step.name!r}, {index + 1} of {len(self._steps)}")
                 if kept is not None:
@@ -93,6 +97,17 @@ class StepsCall:
         if envelope.emitted:
             turn.metadata.pop(STEP, None)  # What goes on has no mark: metadata never has it.
         return value
+
+    def _went_on(self, before: Any, value: Any) -> Any:
+        """What goes on when a step that got *before* gave *value*: of a Context all of it, though
+        the step said only what is new."""
+        if not self._contextual or type(before) is not Context:
+            return value
+        if type(value) is Send:
+            patch = {} if value.patch is UNCHANGED else value.patch
+            return Send(value.route, self._went_on(before, patch))
+        news = isinstance(value, Mapping) and type(value) is not Context
+        return before.update(value) if news else value
 
     def _begin(self, envelope: Envelope, body: Any) -> tuple[int, Any]:
         """Which step is the first to run, and its value."""
@@ -118,21 +133,21 @@ class StepsCall:
     async def _run(self, step: Runnable, value: Any, turn: Turn) -> Any:
         if step.door is None:
             return await step.call(value, turn)
-        await step.door.enter()
+        await step.door.enter(self)
         try:
             return await step.call(value, turn)
         finally:
             stuck = self._cell.stuck
             if stuck is None:
-                step.door.leave()
+                step.door.leave(self)
             else:  # A thread is still inside.
-                self._cell.kernel.services.start_soon(_leave_after, list(stuck), step.door)
+                self._cell.kernel.services.start_soon(_leave_after, list(stuck), step.door, self)
 
 
-async def _leave_after(stuck: list[Any], door: Any) -> None:
+async def _leave_after(stuck: list[Any], door: Any, who: Any) -> None:
     for job in stuck:
         await job.ended.wait()
-    door.leave()
+    door.leave(who)
 
 
 def _note(error: BaseException, place: str) -> None:

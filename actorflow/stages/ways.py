@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, DEPTH, Envelope, child, first_child
-from actorflow.errors import ConfigurationError
+from actorflow.errors import ConfigurationError, UnknownRoute
 from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.plan import Edge
 from actorflow.runtime.bodies import FROZEN, copier
@@ -222,6 +222,12 @@ class Junction:
             sent += taken if len(taken) < 2 else self._unshared(taken, value)
         return sent
 
+    def with_copy(self, value: Any, copy: Callable[[Any], Any]) -> Any:
+        """A *value* that says by a `Send` where it goes, with a *copy* of what goes there."""
+        if type(value) is not Send:
+            return copy(value)
+        return value if value.patch is UNCHANGED else Send(value.route, copy(value.patch))
+
     def leads_to(self, name: str) -> bool:
         """Whether the stage *name* follows."""
         return any(each.end == name for each in self._ways)
@@ -265,11 +271,10 @@ class Junction:
         if type(value) is not Send:
             wanted = "Send(route), as a Route follows"
             raise ConfigurationError(f"what stage {self.stage!r} returns", value, wanted)
-        ways = self._routes.get(value.route, self._otherwise)
+        named = isinstance(value.route, str)
+        ways = self._routes.get(value.route, self._otherwise) if named else self._otherwise
         if not ways:
-            known = ", ".join(map(repr, self._routes))
-            option = f"stage {self.stage!r} Send.route"
-            raise ConfigurationError(option, value.route, f"one of {known}")
+            raise UnknownRoute(self.stage, value.route, tuple(self._routes))
         if value.patch is not UNCHANGED:
             return ways, value.patch
         if envelope.packed is not None:

@@ -228,6 +228,37 @@ async def test_a_crash_during_the_first_start_of_a_later_sibling_restarts_the_gr
         assert notes == ["+a", "-a", "+b", "-b", "+a", "+b", "+c"]
 
 
+async def test_a_child_that_its_group_brings_back_may_fail_to_start_as_any_other() -> None:
+    """It had ended for good, so it is a new one; but it is no first start of the supervisor."""
+    notes: list[str] = []
+    broken: list[str] = []
+
+    class Once(Member):
+        async def on_start(self, ctx: Turn) -> None:
+            if broken:
+                self.notes.append(f"!{broken.pop()}")
+                raise OSError
+            await super().on_start(ctx)
+
+    children = [
+        ChildSpec("a", Once(notes=notes), restart="transient"),
+        ChildSpec("b", Member(notes=notes)),
+    ]
+    tree = Supervisor(children, strategy="one_for_all", backoff=Fixed(0.0))
+
+    async with ActorSystem("s") as system:
+        await system.spawn(tree, name="sup", restart="temporary")
+        await system.ref(Once, "sup/a").tell("stop")
+        await wait_all_tasks_blocked()
+        notes.clear()
+        broken.append("a")
+        await system.ref(Member, "sup/b").tell("crash")
+        await wait_all_tasks_blocked()
+
+        assert notes == ["-b", "!a", "+a", "+b"]
+        assert await system.ref(Once, "sup/a").ask("on") == "on"
+
+
 async def test_a_temporary_child_that_is_stopped_with_its_group_is_gone_for_good() -> None:
     notes: list[str] = []
     downs: list[Any] = []

@@ -72,8 +72,8 @@ def values(here: Path) -> list[int]:
 def test_the_list_is_a_table_for_people(module: str) -> None:
     lines = invoke("dead", "list", *STORE).stdout.splitlines()
 
-    head = ["run", "number", "id", "stage", "reason", "error", "attempts", "died", "body"]
-    assert lines[0].split() == head
+    head = "run number id item stage reason error attempts died body"
+    assert " ".join(lines[0].split()) == head
     assert len(lines) == 1 + 5
     assert any("ValueError: 13 is unlucky" in line for line in lines)
 

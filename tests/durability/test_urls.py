@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from actorflow import ActorSystem, Pipeline
 from actorflow.durability.memory import MemoryStore
 from actorflow.durability.sqlite import SqliteStore
-from actorflow.durability.urls import store_from_url
+from actorflow.durability.urls import as_store, store_from_url
 from actorflow.errors import ConfigurationError
+
+
+async def echo(value: Any) -> Any:
+    return value
+
 
 ACCEPTED = "'sqlite:///run.db', 'sqlite:////whole/path/run.db' or 'memory:'"
 
@@ -99,3 +107,31 @@ def test_a_server_is_not_in_this_release_and_its_password_is_not_repeated(url: s
 def test_something_else_than_text_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="got None"):
         store_from_url(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "given", [5, True, object(), ["sqlite:///x.db"], Path("x.db"), MemoryStore]
+)
+async def test_what_is_neither_a_url_nor_a_store_is_refused_by_the_name_of_the_option(
+    given: Any,
+) -> None:
+    flow = Pipeline([echo])
+
+    wanted = f"must be {ACCEPTED}, or a store, got {given!r}"
+    with pytest.raises(ConfigurationError) as run:
+        await flow.run([1], store=given)
+    with pytest.raises(ConfigurationError) as runs:
+        flow.runs(given)
+    with pytest.raises(ConfigurationError) as system:
+        async with ActorSystem("s", store=given):
+            pass
+
+    assert str(run.value) == f"run option store {wanted}"
+    assert str(runs.value) == f"runs() store {wanted}"
+    assert str(system.value) == f"ActorSystem.store {wanted}"
+
+
+def test_a_store_is_taken_as_it_is() -> None:
+    store = MemoryStore("memory:")
+
+    assert as_store("store", store) is store

@@ -445,3 +445,21 @@ async def test_every_ending_knows_what_to_do_with_a_batch_that_is_not_full(
         report = await getattr(run, ending)()
 
     assert report.counts == counts
+
+
+# One entry per input ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 10])
+async def test_map_has_one_entry_per_input_whatever_batches_do(count: int) -> None:
+    async def total(values: list[int]) -> int:
+        return sum(values)
+
+    flow = pipeline([stage(total, batch=Batch(2))])
+    many = pipeline([stage(each_of, batch=Batch(2))])
+
+    found, listed = await flow.map(range(count)), await many.map(range(count))
+
+    pairs = [list(range(count))[first : first + 2] for first in range(0, count, 2)]
+    assert found == [value for pair in pairs for value in (sum(pair), None)][:count]
+    assert listed == [value for pair in pairs for value in (pair, [])][:count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypedDict
 
@@ -12,7 +12,9 @@ import trio
 
 from actorflow import (
     CompilationError,
+    ConfigurationError,
     Context,
+    Fixed,
     ItemResult,
     MergeConflictError,
     MissingKey,
@@ -20,6 +22,8 @@ from actorflow import (
     Pipeline,
     Retry,
     SchemaError,
+    Send,
+    Steps,
     Turn,
     UndeclaredKey,
     stage,
@@ -92,6 +96,79 @@ async def test_a_handler_sees_what_it_reads_and_writes_and_nothing_else() -> Non
 
 async def test_what_it_does_not_see_goes_past_it() -> None:
     assert await final([writes("a", reads=[])], {"id": 1}) == {"id": 1, "a": []}
+
+
+async def test_asking_with_a_default_for_what_is_not_declared_is_an_error_too() -> None:
+    async def work(context: Context) -> dict[str, Any]:
+        changed = context.set("b", 1).remove("b").update({"b": 2}).fork("mine")
+        return {"b": [changed.get("b"), changed.get("none", 0), changed.get("secret", 0)]}
+
+    declared = stage(work, reads=["id"], writes=["b"])
+
+    result = await one([declared], {"id": 1, "secret": 2})
+    assert isinstance(result.error, UndeclaredKey)
+    assert (result.error.stage, result.error.key) == ("work", "secret")
+    assert await final([declared], {"id": 1}) == {"id": 1, "b": [2, 0, 0]}
+
+
+def test_a_generator_writes_one_key() -> None:
+    async def words(context: Context) -> AsyncIterator[str]:
+        yield "a"
+
+    with pytest.raises(ConfigurationError) as caught:
+        stage(words, writes=["p", "q"])
+
+    assert str(caught.value) == (
+        "stage 'words'.writes must be one key, under which all that the generator yields will "
+        "stand, got ('p', 'q')"
+    )
+    for writing in ([], ["p"]):
+        assert stage(words, writes=writing).contextual
+
+
+async def test_a_generator_that_skips_ends_there_and_its_item_too() -> None:
+    went_on: list[str] = []
+
+    async def words(context: Context, ctx: Turn) -> AsyncIterator[str]:
+        yield "a"
+        ctx.skip()
+        yield "b"
+        went_on.append("too far")
+
+    result = await one([words, writes("last")], {"id": 1})
+
+    assert (result.status, went_on) == ("skipped", [])
+
+
+async def test_steps_whose_first_takes_a_context_work_on_one() -> None:
+    async def first(context: Context) -> Context:
+        return context.set("first", 1)
+
+    async def second(context: Context, ctx: Turn) -> dict[str, Any]:
+        if ctx.attempt < 2:
+            raise Boom("second")
+        return {"second": context["first"] + 1}
+
+    async def third(context: Context) -> Send:
+        return Send("x", {"third": context["second"] + 1})
+
+    steps = stage(Steps(first, second), policies=[Retry(2, backoff=Fixed(1))])
+
+    assert steps.contextual
+    assert await final([steps, writes("last")], {"id": 1}) == {
+        "id": 1,
+        "first": 1,
+        "second": 2,
+        "last": ["first", "id", "second"],
+    }
+    sends = stage(Steps(first, second, third), policies=[Retry(2, backoff=Fixed(1))])
+    assert await final([sends, {"x": writes("last")}], {"id": 1}) == {
+        "id": 1,
+        "first": 1,
+        "second": 2,
+        "third": 3,
+        "last": ["first", "id", "second", "third"],
+    }
 
 
 async def test_reading_what_is_there_and_not_declared_says_so() -> None:

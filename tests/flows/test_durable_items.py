@@ -31,7 +31,7 @@ from actorflow import (
 from actorflow.durability.memory import MemoryDisk, MemoryStore
 from actorflow.flows.keeping import KeepingLedger
 from actorflow.wire.registry import REGISTRY
-from tests.flows.flowing import Boom, Gate, counted, increment, pipeline
+from tests.flows.flowing import Boom, Gate, counted, double, increment, pipeline
 from tests.flows.lives import (
     SECONDS,
     Held,
@@ -39,6 +39,7 @@ from tests.flows.lives import (
     Mortal,
     Slow,
     TapeSink,
+    conserved,
     fed_and_killed,
     finished,
     live,
@@ -589,3 +590,26 @@ async def test_a_stream_that_wants_chunks_has_those_of_what_was_inside(
 
     assert found[:2] == [Chunk("words", 0, "a"), Chunk("words", 0, "b")]
     assert found[2].value == {"words_chunks": ["a", "b"]}
+
+
+@pytest.mark.parametrize("landed", [False, True])
+@pytest.mark.parametrize("commits", range(6))
+async def test_what_a_turn_has_fed_is_there_once_after_any_end_of_the_process(
+    commits: int, landed: bool
+) -> None:
+    disk, tape = MemoryDisk(), list[Any]()
+
+    async def feeds(value: int, ctx: Turn) -> int:
+        ctx.feed(value * 10, stage="double")
+        return value
+
+    async def source(run: Any) -> None:
+        await run.feed_from([1, 2])
+
+    flow = pipeline([feeds, double], name="f")
+    for store in (Mortal(disk, commits, landed=landed), Mortal(disk)):
+        with trio.fail_after(SECONDS):
+            await live(flow, Life(store), source, run_id="run", sink=TapeSink(tape))
+
+    assert sorted(tape) == [2, 4, 20, 40]
+    assert conserved(disk, "run") == counted(fed=4, done=4)

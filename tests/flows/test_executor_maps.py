@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -293,3 +293,18 @@ def test_300_000_submits_keep_memory_flat() -> None:
         return resident() - early
 
     assert trio.run(main) < 5_000_000
+
+
+@pytest.mark.parametrize("verb", ["map", "map_iter"])
+async def test_what_cannot_be_read_as_it_is_is_refused_before_any_call(verb: str) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    async with Executor() as executor:
+        for given, text in (
+            (5, "must be an iterable, got 5"),
+            (numbers(), "must be an iterable that is not async; read that with `async for`"),
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                await getattr(executor, verb)(add, [1], given)
+            assert str(caught.value).startswith(f"executor.{verb}() iterables[1] {text}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from actorflow import (
     Batch,
@@ -16,7 +18,8 @@ from actorflow import (
     Route,
     stage,
 )
-from tests.flows.flowing import outcomes
+from actorflow.durability.memory import MemoryDisk, MemoryStore
+from tests.flows.flowing import Gate, counted, outcomes
 from tests.flows.test_graphs import graph, named, passing, values
 
 
@@ -166,3 +169,61 @@ def test_the_drawings_of_a_graph_are_those_of_its_plan() -> None:
     assert '"batches of 2"' in flow.to_mermaid()
     assert 'label="batches of 2"' in flow.to_dot()
     assert flow.explain().startswith(f"flow 'graph', version {flow.version}")
+
+
+# In which order ---------------------------------------------------------------------------
+
+WAYS = [("a", "c"), ("b", "c"), ("c", "d"), ("c", "e")]
+
+
+def woven(nodes: str, ways: list[tuple[str, str]] = WAYS) -> Graph[Any, Any]:
+    made = graph(*map(named, nodes), name="v")
+    for start, end in ways:
+        made.connect(start, end)
+    return made
+
+
+def test_the_order_in_which_a_graph_is_put_together_is_no_part_of_its_version() -> None:
+    flow = woven("abcde")
+
+    for nodes in ("edcba", "cabed"):
+        for ways in (WAYS, WAYS[::-1]):
+            other = woven(nodes, ways)
+            assert other.version == flow.version
+            assert Pipeline([named("x"), other]).version == Pipeline([named("x"), flow]).version
+            assert graph(other).version == graph(flow).version
+    assert woven("abcde", WAYS[:3]).version != flow.version
+    assert Pipeline([flow, named("x")]).version != Pipeline([named("x"), flow]).version
+    assert Pipeline(map(named, "ab")).version != Pipeline(map(named, "ba")).version
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+async def test_a_run_goes_on_with_a_graph_that_was_put_together_in_another_order(
+    earlier: bool,
+) -> None:
+    disk, gate = MemoryDisk(), Gate()
+
+    def waits(nodes: str) -> Any:
+        made = graph(*(stage(gate, name="c") if each == "c" else named(each) for each in nodes))
+        for start, end in WAYS:
+            made.connect(start, end)
+        return made
+
+    flow = waits("abcde")
+    if earlier:  # A release that had the lines in the order of declaration.
+        flow._compiled = attrs.evolve(flow.plan, loose=())
+        flow._compiled = attrs.evolve(flow.plan, stages=flow.plan.stages[::-1])
+    async with flow.open(store=MemoryStore(disk=disk), run_id="run") as run:
+        await run.feed([1, 2])
+        await wait_all_tasks_blocked()
+        await run.stop()
+
+    gate.open()
+    found: list[Any] = []
+    other = waits("ecdba")
+    report = await other.run(store=MemoryStore(disk=disk), run_id="run", sink=found.append)
+
+    assert report.counts == counted(fed=2, done=2)
+    ways = [f"{end}({way}({value}))" for end in "de" for way in "ab" for value in (1, 2)]
+    assert sorted(found) == ways
+    assert (other.version == flow.version) is not earlier

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import trio
 
 from actorflow import (
     Context,
@@ -17,6 +18,7 @@ from actorflow import (
     Route,
     Send,
     Turn,
+    UnknownRoute,
     stage,
 )
 from tests.flows.flowing import Boom, counted, outcomes, pipeline
@@ -110,9 +112,36 @@ async def test_a_stage_before_a_route_must_say_send() -> None:
     )
 
 
-async def test_a_wrong_route_is_a_failure_that_is_tried_again() -> None:
-    async def send(value: int, ctx: Turn) -> Send:
-        return Send("x" if ctx.attempt == 2 else "y")
+@pytest.mark.parametrize("route", ["y", 1, ["x"], None])
+async def test_a_wrong_route_is_a_failure_that_is_not_tried_again(route: Any) -> None:
+    async def send(value: int) -> Send:
+        return Send(route)
+
+    flow = pipeline([stage(send, policies=[Retry(3, backoff=Fixed(5))]), {"x": named("x")}])
+
+    (result,) = await outcomes(flow, [1])
+
+    assert (result.attempts, trio.current_time()) == (1, 0)
+    assert isinstance(result.error, UnknownRoute)
+    assert (result.error.stage, result.error.route, result.error.known) == ("send", route, ("x",))
+
+
+async def test_a_generator_that_sends_to_a_wrong_route_is_not_tried_again_either() -> None:
+    async def send(value: int) -> AsyncIterator[Send]:
+        yield Send("x", value)
+        yield Send("y", value)
+
+    flow = pipeline([stage(send, policies=[Retry(3)]), {"x": named("x")}])
+
+    assert [(each.status, each.attempts) for each in await outcomes(flow, [1])] == [
+        ("failed", 1),
+        ("done", 1),
+    ]
+
+
+async def test_what_is_no_send_may_be_one_at_the_next_attempt() -> None:
+    async def send(value: int, ctx: Turn) -> Any:
+        return Send("x") if ctx.attempt == 2 else value
 
     flow = pipeline([stage(send, policies=[Retry(2, backoff=Fixed(5))]), {"x": named("x")}])
 

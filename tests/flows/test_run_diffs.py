@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from actorflow import (
+    Batch,
     ConfigurationError,
     Pipeline,
     RunDiff,
     RunInUseError,
     RunNotFoundError,
     StoreError,
+    stage,
 )
 from tests.flows.flowing import pipeline
 from tests.flows.forked import ITEMS, World, shop
@@ -85,6 +88,30 @@ async def test_values_that_are_equal_are_not_told_whatever_their_order(world: Wo
 
     assert (await runs.diff("a", "b")).same == 1
     assert (await runs.diff("b", "c")).changed[0]["(value)"][1] == [1, 3]
+
+
+@pytest.mark.parametrize("paces", [(1, 0), (0, 1), (1, 1)])
+async def test_of_a_finished_run_no_message_of_a_checkpoint_counts(
+    world: World, paces: tuple[int, int]
+) -> None:
+    def flow(pace: int) -> Pipeline[Any, Any]:
+        async def pair(values: list[int]) -> list[int]:
+            await trio.sleep(1)
+            return values
+
+        async def each(values: list[int]) -> Any:
+            for value in values:
+                await trio.sleep(pace)
+                yield value
+
+        return pipeline([stage(pair, batch=Batch(2)), each], name="f")
+
+    for run_id, pace in zip("ab", paces, strict=True):
+        await world.run(flow(pace), range(5), run_id=run_id)
+
+    found = await world.runs(flow(0)).diff("a", "b")
+
+    assert found == RunDiff(changed={}, only_a=(), only_b=(), same=3)
 
 
 async def test_a_comparison_reads_page_by_page(

@@ -9,9 +9,13 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actorflow import (
+    Actor,
+    ActorSystem,
+    AskFailed,
     Batch,
     ConfigurationError,
     Context,
+    Fixed,
     Graph,
     Parallel,
     Pipeline,
@@ -219,6 +223,22 @@ async def test_what_waits_for_a_batch_is_left_too() -> None:
     assert [each.value for each in report.left] == [1, 2]
 
 
+async def test_a_batch_at_work_is_left_as_what_it_was_made_of() -> None:
+    async def many(values: list[int]) -> int:
+        if 3 in values:
+            raise Boom
+        await trio.sleep_forever()
+        return sum(values)
+
+    flow = pipeline([stage(many, batch=Batch(2), workers=2, on_failure="halt")])
+    with pytest.raises(StageError) as caught:
+        await flow.run([1, 2, 3, 4, 5], start="many")
+
+    report = caught.value.report
+    assert [(each.item, each.value) for each in report.left] == [(0, 1), (1, 2), (4, 5)]
+    assert report.counts == counted(fed=5, dead=2, held=3)
+
+
 async def test_a_run_with_a_store_leaves_nothing_but_there() -> None:
     store = MemoryStore(blocking=False)
     async with pipeline([stage(Gate(), name="wait")], name="f").open(store=store) as run:
@@ -261,3 +281,113 @@ async def test_a_send_that_no_route_follows_is_an_error_of_the_stage() -> None:
         with pytest.raises(StageError) as caught:
             await flow.invoke({})
         assert "as no Route or dict of routes follows" in str(caught.value.__cause__)
+
+
+# From inside ------------------------------------------------------------------------------
+
+
+async def test_a_handler_feeds_any_stage_with_items_of_their_own() -> None:
+    async def split(value: int, ctx: Turn) -> int:
+        for each in range(value):
+            ctx.feed(each * 100, stage="last")
+        return value
+
+    async def last(value: int) -> int:
+        return value + 1
+
+    flow = pipeline([split, last])
+    async with flow.stream([2], ordered=True) as results:
+        found = [(each.id, each.value) async for each in results]
+
+    assert found == [(0, 3), (1, 1), (2, 101)]
+    report = await flow.run([2, 0])
+    assert report.counts == counted(fed=4, done=4)
+    assert (report.stages["split"].emitted, report.stages["last"].received) == (2, 4)
+
+
+async def test_what_a_turn_feeds_that_fails_is_not_fed() -> None:
+    async def feeds(value: int, ctx: Turn) -> int:
+        ctx.feed(value, stage="double")
+        if ctx.attempt == 1:
+            raise Boom
+        return value
+
+    flow = pipeline([stage(feeds, policies=[Retry(2, backoff=Fixed(0))]), double])
+
+    assert (await flow.run([1])).counts == counted(fed=2, done=2)
+
+
+async def test_a_crawl_ends_when_nothing_is_fed_any_more() -> None:
+    links = {0: [1, 2], 1: [3], 2: [3, 4], 3: [], 4: [0]}
+    seen: set[int] = set()
+
+    async def crawl(page: int, ctx: Turn) -> int:
+        for each in links[page]:
+            if each not in seen:
+                seen.add(each)
+                ctx.feed(each, stage="crawl")
+        return page
+
+    found = await pipeline([crawl]).map([0])
+
+    assert sorted(found) == [0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("dubble", "no stage is named 'dubble'"),
+        ("b", "ctx.feed() stage must be a stage outside the branches that are joined in 'b+c'"),
+    ],
+)
+async def test_a_stage_that_cannot_be_fed_fails_the_turn(where: str, message: str) -> None:
+    async def b(value: Any) -> Any:
+        return value
+
+    async def c(value: Any) -> Any:
+        return value
+
+    async def feeds(value: int, ctx: Turn) -> int:
+        ctx.feed(value, stage=where)
+        return value
+
+    report = await pipeline([feeds, Parallel([b, c])]).run([1])
+
+    assert message in str(report.dead[0].error)
+
+
+async def test_an_actor_has_nothing_to_feed() -> None:
+    class Feeder(Actor):
+        async def receive(self, message: Any, ctx: Turn) -> None:
+            ctx.feed(message, stage="first")
+
+    async with ActorSystem("house") as system:
+        feeder = await system.spawn(Feeder(), name="feeder")
+        with pytest.raises(AskFailed) as caught:
+            await feeder.ask(1)
+    assert "ctx.feed() is for stages of a flow; use ctx.tell()" in str(caught.value.__cause__)
+
+
+# One step -----------------------------------------------------------------------------------
+
+
+async def test_a_step_that_chooses_a_route_gives_what_it_sends_there() -> None:
+    async def route(context: Context) -> Send:
+        return Send("a", {"r": 1})
+
+    async def a(context: Context) -> Context:
+        return context.set("a", 1)
+
+    async def choose(value: int) -> Send:
+        return Send("a", value + 1)
+
+    assert await pipeline([route, {"a": a}]).run_step("route", {"k": 1}) == {"k": 1, "r": 1}
+    assert await pipeline([choose, {"a": double}]).run_step("choose", 1) == 2
+
+
+async def test_a_step_that_is_a_generator_gives_all_its_values() -> None:
+    async def twice(value: int) -> Any:
+        yield value
+        yield value + 1
+
+    assert await pipeline([twice, double]).run_step("twice", 1) == [1, 2]

@@ -97,6 +97,11 @@ def test_a_batch_has_a_size_and_perhaps_a_time_and_a_key() -> None:
         (lambda: Parallel([a], name=""), "Parallel.name must be 1 to 200 printable characters"),
         (lambda: Route({}), "Route.table must be at least one route, got {}"),
         (
+            lambda: any_route({1: a}),
+            "Route.table key must be a text, such as '1', which a stage chooses by Send('1'), "
+            "got 1",
+        ),
+        (
             lambda: any_route([a]),
             "Route.table must be a dict, such as {'gold': [vip]}, got [<Stage",
         ),
@@ -305,6 +310,11 @@ def test_routes_nest_behind_a_stage_of_the_route() -> None:
             "them that does",
         ),
         ([a, {"x": []}], "nodes[1]['x'] is empty; give it at least one stage or function"),
+        (
+            [a, {1: b}],
+            "nodes[1]: Route.table key must be a text, such as '1', which a stage chooses by "
+            "Send('1'), got 1",
+        ),
         (
             [a, Route({"x": b}, default=[])],
             "nodes[1].default is empty; give it at least one stage or function",

@@ -34,7 +34,7 @@ from tests.mutants import (
 )
 from tests.mutants.mutant import ROOT, Mutant, run_mutant
 
-__all__ = ["MUTANTS", "ROOT", "Mutant", "main", "run_mutant"]
+__all__ = ["MUTANTS", "ROOT", "Mutant", "main", "row", "run_mutant"]
 
 MUTANTS: tuple[Mutant, ...] = (
     *running.MUTANTS,
@@ -70,13 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         survivors += not killed
         verdict = "killed" if killed else "survived"
         if given.markdown:
-            print(_row(mutant, verdict), flush=True)
+            print(row(mutant, verdict), flush=True)
         else:
             print(f"{name:34} {verdict}", flush=True)
     return 1 if survivors else 0
 
 
-def _row(mutant: Mutant, verdict: str) -> str:
+def row(mutant: Mutant, verdict: str) -> str:
+    """What the table of the page on reliability says of *mutant*."""
     words = mutant.name.replace("_", " ")
     tests = " ".join(f"`{each.removeprefix('tests/')}`" for each in mutant.tests)
     return f"| {words} | `{mutant.path}` | {tests} | {verdict} |"

@@ -55,6 +55,15 @@ class NeedsTwo(Exception):
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
+        self.second = second
+        self.lock = threading.Lock()
+
+
+class Worded(Exception):
+    """Its text is made of what it is given, so that made twice it has another."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no {what}")
 
 
 def raises(kind: str) -> Any:
@@ -67,7 +76,17 @@ def raises(kind: str) -> Any:
         except NeedsTwo as error:
             raise ValueError("caused") from error
     if kind == "unpicklable":
-        raise NeedsTwo("salt", "pepper")
+        needs = NeedsTwo("salt", "pepper")
+        needs.add_note("of the kitchen")
+        raise needs
+    if kind == "worded":
+        raise Worded("salt")
+    if kind == "local":
+
+        class Local(NeedsTwo):
+            pass
+
+        raise Local("salt", "pepper")
     if kind == "exit":
         sys.exit("bye")
     if kind == "interrupt":
@@ -166,3 +185,11 @@ NOTED: list[Any] = []
 async def noted(value: Any) -> Any:
     NOTED.append(value)
     return value
+
+
+def refilled(_: Any) -> Iterator[list[int]]:
+    """Yields one list again and again."""
+    row: list[int] = []
+    for number in range(3):
+        row[:] = [number]
+        yield row

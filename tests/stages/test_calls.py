@@ -25,6 +25,14 @@ from actorflow.errors import MessageFailed, TurnEnded
 from tests.flows.flowing import pipeline
 
 
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Lets the threads of a test go on; they do at its end at the latest."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
 async def coroutine(value: int) -> int:
     await trio.lowlevel.checkpoint()
     return value + 1
@@ -431,6 +439,29 @@ async def test_an_empty_generator_skips_its_item() -> None:
     assert (await pipeline([none]).run([1])).counts == counted(fed=1, skipped=1)
 
 
+@pytest.mark.parametrize("where", ["loop", "atomic", "thread"])
+async def test_a_generator_ends_where_it_skips_and_keeps_what_it_gave(where: str) -> None:
+    went_on: list[int] = []
+
+    def plain(value: int, ctx: Turn) -> Iterator[int]:
+        for each in range(5):
+            if each == value:
+                ctx.skip()
+            yield each
+        went_on.append(value)
+
+    async def some(value: int, ctx: Turn) -> AsyncIterator[int]:
+        for each in plain(value, ctx):
+            yield each
+
+    declared = stage(some, atomic=where == "atomic")
+    flow = pipeline([stage(plain) if where == "thread" else declared])
+
+    assert await flow.map([0, 2, 9]) == [[], [0, 1], [0, 1, 2, 3, 4]]
+    assert (await flow.run([0, 2])).counts == counted(fed=2, done=1, skipped=1)
+    assert went_on == [9]
+
+
 async def test_an_item_of_many_pieces_counts_once() -> None:
     async def spread(value: int) -> AsyncIterator[int]:
         for each in range(value):
@@ -528,3 +559,67 @@ async def test_a_generator_fails_when_the_next_stage_refuses_what_it_gives() -> 
         await run.stop()
 
     assert (error.stage, error.type) == ("flood", MailboxFull.__name__)
+
+
+# current_turn() in threads ----------------------------------------------------------------
+
+
+def deep() -> tuple[str, int]:
+    turn = current_turn()
+    return turn.stage, turn.attempt
+
+
+async def test_code_in_a_thread_finds_its_turn() -> None:
+    def function(_: Any) -> Any:
+        return deep()
+
+    def generator(_: Any) -> Any:
+        yield deep()
+
+    async def further(_: Any, ctx: Turn) -> Any:
+        return await ctx.to_thread(deep)
+
+    found = [await pipeline([stage(fn)]).invoke(0) for fn in (function, generator, further)]
+
+    assert found == [("function", 1), ("generator", 1), ("further", 1)]
+
+
+async def test_a_thread_that_runs_on_has_the_turn_that_is_over_and_no_later_one(
+    release: threading.Event,
+) -> None:
+    found: list[Any] = []
+    told = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def late(value: int) -> int:
+        if not value:
+            return 0
+        release.wait(10)
+        try:
+            found.append(current_turn().message_id)
+            current_turn().skip()
+        except TurnEnded as error:
+            found.append(type(error))
+        token.run_sync_soon(told.set)
+        return value
+
+    async def leaves(value: int, ctx: Turn) -> int:
+        if value:
+            with trio.move_on_after(0.02):
+                await ctx.to_thread(late, value, abandon=True)
+        else:
+            release.set()
+            await told.wait()
+        return value
+
+    await pipeline([leaves]).map([1, 0])
+
+    assert found == ["0", TurnEnded]
+
+
+async def test_in_a_thread_of_ones_own_there_is_no_turn() -> None:
+    async def starts(_: int) -> Any:
+        return await trio.to_thread.run_sync(deep)
+
+    with pytest.raises(StageError, match="there is no turn here"):
+        await pipeline([starts]).invoke(0)

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from actorflow import ConfigurationError, Failed, Fixed, Retry, StageError, stage
-from actorflow.durability.memory import MemoryDisk
+from actorflow.durability.memory import MemoryDisk, MemoryStore
 from tests.flows.flowing import Boom, counted, increment, pipeline
 from tests.flows.lives import Mortal, TapeSink, fed_and_killed, finished
 from tests.stages import handlers
@@ -143,3 +143,22 @@ async def test_a_restart_gives_no_failed_piece_twice() -> None:
 def test_failed_takes_an_exception() -> None:
     with pytest.raises(ConfigurationError, match=r"^Failed.error must be an exception, got 'no'$"):
         Failed("no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_failed_piece_is_nothing_that_its_stage_received(killed: bool) -> None:
+    disk = MemoryDisk()
+    flow = pipeline([increment, pages], name="f")
+    if killed:
+        async with flow.open(store=MemoryStore(disk=disk), run_id="run") as run:
+            await run.feed([4])
+            await run.stop()
+    options: dict[str, Any] = {}
+    if killed:
+        options = {"store": MemoryStore(disk=disk), "run_id": "run"}
+
+    report = await flow.run([4, 4], **options)
+
+    figures = [(each.received, each.emitted, each.failed) for each in report.stages.values()]
+    assert figures[0][:2] == (2 + killed, 2 + killed)
+    assert figures[1] == (2 + killed, 3 * (2 + killed), 2 * (2 + killed))

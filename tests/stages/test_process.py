@@ -16,6 +16,9 @@ import pytest
 
 from actorflow import (
     ConfigurationError,
+    DeadLetter,
+    Deadline,
+    DeadlineExceeded,
     DecodeError,
     EncodeError,
     Fixed,
@@ -26,6 +29,7 @@ from actorflow import (
     WorkerDied,
     stage,
 )
+from actorflow.runtime import processes
 from actorflow.stages.remote import address_of
 from tests.flows.flowing import pipeline
 from tests.stages import handlers
@@ -80,14 +84,44 @@ async def _results(flow: Pipeline[Any, Any], items: list[Any]) -> Any:
             yield result
 
 
-async def test_an_error_that_cannot_be_sent_is_a_failure_that_says_what_it_was() -> None:
+async def test_an_error_that_cannot_be_made_again_comes_back_all_the_same() -> None:
     error = await error_of(in_process(handlers.raises), "unpicklable")
+
+    assert type(error) is handlers.NeedsTwo
+    assert (str(error), error.second) == ("salt and pepper", "pepper")
+    assert not hasattr(error, "lock")
+    assert error.__notes__[0] == "of the kitchen"
+    assert "handlers.py" in error.__notes__[1]
+
+
+async def test_an_error_that_would_be_made_again_with_another_text_has_its_own() -> None:
+    error = await error_of(in_process(handlers.raises), "worded")
+
+    assert (type(error), str(error)) == (handlers.Worded, "there is no salt")
+
+
+async def test_an_error_whose_class_is_not_to_be_found_is_one_that_says_what_it_was() -> None:
+    error = await error_of(in_process(handlers.raises), "local")
 
     assert type(error) is EncodeError
     assert str(error) == (
-        "the handler raised what cannot go to another process: NeedsTwo: salt and pepper"
+        "the handler raised what cannot go to another process: "
+        "raises.<locals>.Local: salt and pepper"
     )
     assert "handlers.py" in error.__notes__[0]
+
+
+async def test_a_retry_knows_such_an_error_by_its_type() -> None:
+    never = Retry(4, backoff=Fixed(0), never_on=(handlers.NeedsTwo,))
+    letters: list[DeadLetter] = []
+    flow = in_process(handlers.raises, policies=[never], on_failure=letters.append)
+
+    await flow.map(["unpicklable", "local"], return_exceptions=True)
+
+    assert sorted((type(each.error).__name__, each.attempts) for each in letters) == [
+        ("EncodeError", 4),
+        ("NeedsTwo", 1),
+    ]
 
 
 async def test_a_cause_that_cannot_be_sent_does_not_hide_the_error() -> None:
@@ -171,6 +205,32 @@ async def test_a_process_that_hangs_is_killed_at_the_timeout_and_frees_its_worke
 
     assert type(first.__cause__) is TurnTimeout
     assert second == 5
+
+
+async def test_the_start_of_a_process_is_not_the_time_of_the_handler() -> None:
+    """To import the library alone takes longer than that timeout."""
+    flow = in_process(handlers.scaled_by_two, timeout=0.25, workers=3)
+
+    assert await flow.map(range(6)) == [0, 2, 4, 6, 8, 10]
+
+
+async def test_a_process_that_does_not_become_ready_is_a_failure_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "START_SECONDS", 0.02)
+
+    error = await error_of(in_process(handlers.scaled_by_two), 1)
+
+    assert type(error) is WorkerDied
+    assert "it was not ready within 0.02 s" in str(error)
+
+
+async def test_the_deadline_of_a_message_holds_while_a_process_starts() -> None:
+    work = stage(handlers.scaled_by_two, runs_in="process", name="work")
+
+    (error,) = await pipeline([work], policies=[Deadline(0.05)]).map([1], return_exceptions=True)
+
+    assert type(error.__cause__) is DeadlineExceeded
 
 
 def test_the_address_of_a_function_whose_name_is_another_ones_is_refused() -> None:

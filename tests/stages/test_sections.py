@@ -15,11 +15,13 @@ from actorflow import (
     ActorSystem,
     AskFailed,
     ConfigurationError,
+    Executor,
     RateLimit,
     Steps,
     Turn,
     TurnTimeout,
     UsageError,
+    current_turn,
     stage,
 )
 from actorflow.durability.memory import MemoryDisk
@@ -411,3 +413,98 @@ async def test_a_run_that_is_killed_and_finished_has_all_places_again() -> None:
     report = await finished(flow, Mortal(disk))
 
     assert report.counts == counted(fed=3, done=3)
+
+
+# Inside itself ----------------------------------------------------------------------------
+
+
+async def test_a_section_inside_itself_is_an_error_at_once() -> None:
+    async def helper(value: int, ctx: Turn) -> int:
+        async with ctx.limit("db"):
+            return value
+
+    async def handler(value: int, ctx: Turn) -> int:
+        async with ctx.limit("db"):
+            pass
+        async with ctx.limit("db"):
+            return await helper(value, ctx) if value else 0
+
+    flow = pipeline([stage(handler, limits={"db": 1})])
+
+    first, second = await flow.map([1, 0], return_exceptions=True)
+
+    assert type(first.__cause__) is UsageError
+    assert "ctx.limit('db') is entered inside itself" in str(first)
+    assert second == 0
+
+
+async def test_it_may_be_entered_twice_unless_all_inside_wait() -> None:
+    inside = trio.Event()
+
+    async def handler(value: int, ctx: Turn) -> int:
+        async with ctx.limit("db"):
+            if value:
+                await inside.wait()
+            async with ctx.limit("db"):
+                if not value:
+                    return 0
+        return value
+
+    def flow() -> Any:
+        return pipeline([stage(handler, limits={"db": 2}, workers=2)])
+
+    assert await flow().map([0]) == [0]
+    async with flow().open() as run:
+        await run.feed([1, 2])
+        await wait_all_tasks_blocked()
+        inside.set()
+        report = await run.finish()
+
+    assert report.counts == counted(fed=2, done=1, dead=1)
+
+
+async def test_also_in_a_thread() -> None:
+    def handler(value: int, ctx: Turn) -> int:
+        with ctx.limit("db"):
+            pass
+        with ctx.limit("db"):
+            if not value:
+                return 0
+            with current_turn().limit("db"):
+                return value
+
+    flow = pipeline([stage(handler, limits={"db": 1})])
+
+    first, second = await flow.map([1, 0], return_exceptions=True)
+
+    assert "ctx.limit('db') is entered inside itself" in str(first)
+    assert second == 0
+
+
+async def test_tasks_of_one_turn_enter_one_section_one_after_the_other() -> None:
+    entered: list[int] = []
+
+    async def handler(value: int, ctx: Turn) -> int:
+        async def part(number: int) -> None:
+            async with ctx.limit("db"):
+                entered.append(number)
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(part, number)
+        return value
+
+    await pipeline([stage(handler, limits={"db": 1})]).invoke(0)
+
+    assert sorted(entered) == [0, 1, 2]
+
+
+async def test_a_plain_function_of_an_executor_finds_its_sections() -> None:
+    def call(value: int) -> int:
+        with current_turn().limit("db"):
+            return value
+
+    async with Executor(limits={"db": 2}) as executor:
+        future = await executor.submit(call, 1)
+        assert await future.result() == 1

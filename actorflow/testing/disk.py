@@ -1,0 +1,223 @@
+"""A disk in memory that can go wrong, and the stores of the processes that write to it.
+
+    world.store ──► SimStore ──► MemoryDisk        what is on it outlives the process
+                       └── faults of the plan: fail, torn, slow, hang, full, unreported, taken
+
+A store of a process that is dead refuses everything: nothing that still runs somewhere
+can have an effect on what the next life finds.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+
+from actorflow.durability.memory import MemoryDisk, MemoryStore, _Kept
+from actorflow.durability.store import Change, Loaded, Owned, Session
+from actorflow.errors import CommitFailed, StoreError
+from actorflow.testing.faults import (
+    CommitFails,
+    CommitHangs,
+    CommitSlow,
+    CommitTorn,
+    CommitUnreported,
+    Died,
+    DiskFull,
+    FaultPlan,
+    RunTaken,
+    SuffixLost,
+)
+
+__all__ = ["URL", "CommitFaults", "Delayed", "SimStore", "contents", "put_back"]
+
+#: How errors name the store of a simulation.
+URL = "memory:simulated"
+
+Contents = dict[str, _Kept]
+
+
+class Delayed(BaseException):
+    """A call of the store is to be made again when so many *seconds* have passed."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+def contents(disk: MemoryDisk) -> Contents:
+    """All that is on *disk*, for `put_back`."""
+    return {run: _copied(kept) for run, kept in disk._runs.items()}
+
+
+def put_back(disk: MemoryDisk, before: Contents) -> None:
+    """Make *disk* have what it had when `contents` was taken."""
+    disk._runs = {run: _copied(kept) for run, kept in before.items()}
+
+
+def _copied(kept: _Kept) -> _Kept:
+    other = copy.copy(kept)
+    other.cuts, other.results = kept.cuts.copy(), kept.results.copy()
+    other.dead, other.blame = kept.dead.copy(), kept.blame.copy()
+    return other
+
+
+class CommitFaults:
+    """What happens to the commits of one life.
+
+    Args:
+        plan: The faults.
+        life: Which life this is.
+
+    Attributes:
+        commits: Tries of commits so far.
+        watch: Told of each: "before" and "torn", and "after" if it has landed.
+    """
+
+    def __init__(self, plan: FaultPlan, life: int) -> None:
+        self.commits = 0
+        self.watch: Callable[[str], None] | None = None
+        self._at: dict[int, list[Any]] = {}
+        for fails in plan.picked(CommitFails, life):
+            for number in range(fails.commit, fails.commit + fails.times):
+                self._put(number, fails)
+        for full in plan.picked(DiskFull, life):
+            for number in range(full.first, full.last + 1):
+                self._put(number, full)
+        for died in plan.picked(Died, life):
+            if died.commit is not None:
+                self._put(died.commit, died)
+        kinds: tuple[type[Any], ...]
+        kinds = CommitTorn, CommitSlow, CommitHangs, CommitUnreported, RunTaken
+        for kind in kinds:
+            for each in plan.picked(kind, life):
+                self._put(each.commit, each)
+        suffixes = plan.picked(SuffixLost, life)
+        self.undo: deque[Contents] | None = None
+        if suffixes:
+            self.undo = deque(maxlen=max(each.commits for each in suffixes))
+
+    def _put(self, commit: int, fault: Any) -> None:
+        self._at.setdefault(commit, []).append(fault)
+
+    def next(self) -> list[Any]:
+        """What happens to the commit that is tried now."""
+        self.commits += 1
+        return self._at.get(self.commits, [])
+
+
+class SimStore(MemoryStore):
+    """The store of one process in a simulation; `world.store` gives one.
+
+    Args:
+        disk: What outlives it.
+        faults: What happens to commits.
+        die: Ends the process.
+        note: Told what it does, for the trace.
+        dead: Whether the process is dead already.
+    """
+
+    def __init__(
+        self,
+        disk: MemoryDisk,
+        faults: CommitFaults,
+        die: Callable[[str], object],
+        note: Callable[[str], None],
+        *,
+        dead: bool,
+    ) -> None:
+        super().__init__(URL, disk=disk, blocking=False)
+        self._faults = faults
+        self._die = die
+        self._note = note
+        self._over = dead
+        self._pending: list[Any] | None = None  # What is left of a commit that waits.
+
+    def die(self) -> None:
+        """Refuse everything from now on."""
+        self._over = True
+        super().die()
+
+    def open(self, session: Session) -> None:
+        self._alive()
+        self._note("store open")
+        super().open(session)
+
+    def acquire(
+        self, run: str, now: float, *, resume: Literal["auto", "never", "must"] = "auto"
+    ) -> Owned:
+        self._alive()
+        self._note(f"store acquire {run}")
+        return super().acquire(run, now, resume=resume)
+
+    def load(self, run: str) -> Loaded:
+        self._alive()
+        self._note(f"store load {run}")
+        return super().load(run)
+
+    def commit(self, change: Change) -> None:
+        self._alive()
+        if self._pending is None:
+            found = self._faults.next()
+            for fault in found:
+                if isinstance(fault, (CommitSlow, CommitHangs)):
+                    self._pending = [each for each in found if each is not fault]
+                    seconds = fault.seconds if isinstance(fault, CommitSlow) else math.inf
+                    self._note(f"store commit {self._faults.commits} waits {seconds:g} s")
+                    raise Delayed(seconds)
+        else:
+            found, self._pending = self._pending, None
+        self._note(f"store commit {self._faults.commits} {change.run} {change.number}")
+        watch = self._faults.watch
+        if watch is not None:
+            watch("before")
+            watch("torn")
+        for fault in found:
+            self._suffer(fault, change)
+        if self._faults.undo is not None:
+            self._faults.undo.append(contents(self._disk))
+        super().commit(change)
+        if watch is not None:
+            watch("after")
+        for fault in found:
+            if isinstance(fault, Died):  # Of those only "after" comes here.
+                self._die("after")
+                self._alive()
+            if isinstance(fault, CommitUnreported):
+                raise CommitFailed(URL, "the answer was lost", "lost", unknown=True)
+
+    def _suffer(self, fault: Any, change: Change) -> None:
+        """What goes wrong before all of *change* is on disk."""
+        match fault:
+            case CommitFails():
+                raise CommitFailed(URL, "an error of the disk", fault.reason)
+            case DiskFull():
+                raise CommitFailed(URL, "no space left", "full")
+            case CommitTorn():
+                self._tear(change)
+                raise CommitFailed(URL, "an error in the middle of a commit", "io")
+            case RunTaken():
+                kept = self._disk._runs.get(change.run)
+                if kept is not None:
+                    kept.epoch, kept.owner, kept.doubted = kept.epoch + 1, None, True
+            case Died(when="before"):
+                self._die("before")
+                self._alive()
+            case Died(when="torn"):
+                self._tear(change)
+                self._die("torn")
+                self._alive()
+
+    def _tear(self, change: Change) -> None:
+        """Write a part of *change* and take it back, as a journal does when the disk is opened."""
+        before = contents(self._disk)
+        super().commit(attrs.evolve(change, results=(), dead=(), blame={}, cleared=()))
+        put_back(self._disk, before)
+
+    def _alive(self) -> None:
+        if self._over:
+            raise StoreError(URL, "its process is dead")

@@ -1,0 +1,105 @@
+"""What a simulation is to the runtime: the ports of `actorflow.runtime.ports`, of a seed.
+
+    a thread, a worker process       called here, in the loop, after a drawn virtual time
+    the thread of a store            the same; see `store_thread`
+
+So nothing waits for a real thread, which no seed could replay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+from actorflow.errors import WorkerDied
+from actorflow.runtime.ports import Ports
+from actorflow.testing.store_thread import StoreThread
+
+__all__ = ["Doors"]
+
+T = TypeVar("T")
+
+#: Longest time that a thread, a worker process or a call of a store takes, in virtual seconds.
+LONGEST = 0.01
+
+
+class Doors:
+    """The ports of one life.
+
+    Args:
+        life: The life.
+        seed: Of its draws.
+        dying: Calls of worker processes that die, by their numbers from 1.
+    """
+
+    def __init__(self, life: Any, seed: str, dying: set[int]) -> None:
+        self._life = life
+        self._random = random.Random(seed)
+        self._dying = dying
+        self._processes = 0
+        self.now: Callable[[], float] = life.now
+
+    def begin(self, cell: Any) -> None:
+        """An incarnation of *cell* begins."""
+        self._life.world._chains[cell.mailbox.path] = cell.chain
+        self._life.handlers.begin(cell)
+
+    def ports(self, seed: int | None) -> Ports:
+        """The ports of one system; *seed* as it asks for."""
+        chance = random.Random(self._random.getrandbits(64) if seed is None else seed)
+        return Ports(
+            now=self.now,
+            wall=self.wall,
+            draw=chance.random,
+            ids=itertools.count(1),
+            chance=None if seed is None else chance,
+            simulation=self,
+        )
+
+    def wall(self) -> float:
+        """Seconds since the epoch, on the clock on the wall."""
+        return float(self._life.world.clock.time())
+
+    def bytes(self, count: int) -> bytes:
+        """So many bytes."""
+        return self._random.randbytes(count)
+
+    def pause(self) -> float:
+        """How long something takes: nothing half of the time, which is as early as it can be."""
+        drawn = self._random.random()
+        return 0.0 if drawn < 0.5 else (drawn - 0.5) * 2 * LONGEST
+
+    async def offload(self, fn: Callable[..., T], *args: Any) -> T:
+        """What a thread would do."""
+        await trio.sleep(self.pause())
+        return fn(*args)
+
+    async def process(self, path: str, fn: Callable[..., T], *args: Any) -> T:
+        """What a worker process would do, or die in."""
+        self._processes += 1
+        number = self._processes
+        await trio.sleep(self.pause())
+        if number in self._dying:
+            self._life.note(f"worker process of call {number} dies")
+            raise WorkerDied(path, "killed by the laboratory")
+        return fn(*args)
+
+    def thread_of(self, store: Any) -> StoreThread:
+        """What stands for the thread of a store. One that can `die` does so with the process."""
+        if hasattr(store, "die") and not any(each is store for each in self._life.stores):
+            self._life.stores.append(store)
+        return StoreThread(self._life, self.pause, store.url)
+
+    def fed(self, run: str, items: int) -> None:
+        """So many *items* that a run was fed were just acknowledged."""
+        if not self._life.dead:
+            self._life.world.history._note("fed", run, items)
+
+    def told(self, system: str, number: int) -> None:
+        """Message *number* of a durable system was just acknowledged."""
+        if not self._life.dead:
+            self._life.world.history._note("told", f"system:{system}", number)

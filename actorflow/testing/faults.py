@@ -1,0 +1,254 @@
+"""What can go wrong in a simulation, as values that print as the source they are made by.
+
+    simulate(main, seed=17, faults=FaultPlan(CommitFails(3, times=2), Died(step=120)))
+
+Steps and commits count from 1 in each life of the system: a life ends when the process
+dies, and the next one begins on what the disk has. A try of a commit counts as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar
+
+import attrs
+
+from actorflow.errors import ConfigurationError
+
+__all__ = [
+    "ClockJumps",
+    "CommitFails",
+    "CommitHangs",
+    "CommitSlow",
+    "CommitTorn",
+    "CommitUnreported",
+    "Died",
+    "DiskFull",
+    "Fault",
+    "FaultPlan",
+    "HandlerCrashes",
+    "HandlerHangs",
+    "HandlerSlow",
+    "MainCancelled",
+    "RunTaken",
+    "SuffixLost",
+    "WorkerProcessDies",
+]
+
+F = TypeVar("F", bound="Fault")
+
+
+def _short(fault: Any) -> str:
+    """The call that makes *fault*, without what is as it is anyway."""
+    placed, named = [], []
+    for field in attrs.fields(type(fault)):
+        value = getattr(fault, field.name)
+        if not field.kw_only:
+            placed.append(repr(value))
+        elif value != field.default:
+            named.append(f"{field.name}={value!r}")
+    return f"{type(fault).__name__}({', '.join(placed + named)})"
+
+
+@attrs.frozen(repr=False)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        life: In this life of the system, from 1.
+    """
+
+    life: int = attrs.field(default=1, kw_only=True)
+
+    __repr__ = _short
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class Died(Fault):
+    """The process dies as by ``kill -9``: before a step of the scheduler, or at a commit.
+
+    Attributes:
+        step: The step before which it dies.
+        commit: The commit at which it dies.
+        when: Where it dies in that: before anything is written, with a part of it written, or
+            when it is on disk and nobody has been told.
+    """
+
+    step: int | None = None
+    commit: int | None = None
+    when: Literal["before", "torn", "after"] = "before"
+
+    def __attrs_post_init__(self) -> None:
+        if (self.step is None) == (self.commit is None):
+            raise ConfigurationError("Died", self, "either a step or a commit")
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class MainCancelled(Fault):
+    """``main`` is cancelled before this step; the store goes on, and another life follows."""
+
+    step: int
+
+
+@attrs.frozen(repr=False, kw_only=True)
+class ClockJumps(Fault):
+    """Before this step somebody sets the wall clock, forth or, with a number below 0, back."""
+
+    step: int
+    seconds: float
+
+
+@attrs.frozen(repr=False)
+class CommitFails(Fault):
+    """Tries of commits fail, from this one on so many *times*; nothing of them is on disk.
+
+    Attributes:
+        commit: The first.
+        times: How many.
+        reason: As `CommitFailed` has it.
+    """
+
+    commit: int
+    times: int = attrs.field(default=1, kw_only=True)
+    reason: str = attrs.field(default="io", kw_only=True)
+
+
+@attrs.frozen(repr=False)
+class CommitTorn(Fault):
+    """This commit fails with a part of it written, which the store takes back."""
+
+    commit: int
+
+
+@attrs.frozen(repr=False)
+class CommitSlow(Fault):
+    """This commit takes so many seconds before anything is written."""
+
+    commit: int
+    seconds: float
+
+
+@attrs.frozen(repr=False)
+class CommitHangs(Fault):
+    """This commit never returns, and holds up the store for ever."""
+
+    commit: int
+
+
+@attrs.frozen(repr=False)
+class CommitUnreported(Fault):
+    """This commit is on disk, but the answer that says so is lost."""
+
+    commit: int
+
+
+@attrs.frozen(repr=False)
+class DiskFull(Fault):
+    """There is no space for the commits from *first* to *last*."""
+
+    first: int
+    last: int
+
+
+@attrs.frozen(repr=False)
+class RunTaken(Fault):
+    """Before this commit another process takes the run over, and goes away."""
+
+    commit: int
+
+
+@attrs.frozen(repr=False)
+class SuffixLost(Fault):
+    """The disk lies: when this life ends, its last *commits* are gone, though they were
+    acknowledged. What was accepted is then lost, and the laws say so."""
+
+    commits: int
+
+
+@attrs.frozen(repr=False)
+class HandlerCrashes(Fault):
+    """The handler of an actor or a stage's workers crashes.
+
+    Attributes:
+        path: Of the actor or stage, such as ``/bank/alice``.
+        turn: In this turn, counted over all that have this path or are below it, from 1.
+        resume: When it goes on after this wait, from 1; 0 is before it begins.
+    """
+
+    path: str
+    turn: int
+    resume: int = attrs.field(default=0, kw_only=True)
+
+
+@attrs.frozen(repr=False)
+class HandlerSlow(Fault):
+    """A turn begins so many seconds late, within its own time."""
+
+    path: str
+    turn: int
+    seconds: float
+
+
+@attrs.frozen(repr=False)
+class HandlerHangs(Fault):
+    """A turn never ends by itself."""
+
+    path: str
+    turn: int
+
+
+@attrs.frozen(repr=False)
+class WorkerProcessDies(Fault):
+    """The worker process of this call, counted from 1, dies without an answer."""
+
+    call: int
+
+
+class FaultPlan:
+    """The faults of one simulation; prints as the source that makes it.
+
+    Args:
+        *faults: What goes wrong.
+
+    Raises:
+        ConfigurationError: One of them is no fault.
+    """
+
+    __slots__ = ("faults",)
+
+    faults: tuple[Fault, ...]
+
+    def __init__(self, *faults: Fault) -> None:
+        for each in faults:
+            if not isinstance(each, Fault):
+                raise ConfigurationError("FaultPlan", each, "a fault, such as Died(step=17)")
+        object.__setattr__(self, "faults", faults)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a FaultPlan is frozen; make another one to change {name}")
+
+    @staticmethod
+    def of(faults: FaultPlan | Iterable[Fault] | None) -> FaultPlan:
+        """The plan that *faults* mean."""
+        if isinstance(faults, FaultPlan):
+            return faults
+        return FaultPlan(*(faults or ()))
+
+    def picked(self, kind: type[F], life: int) -> list[F]:
+        """Those of one *kind* in one *life*."""
+        return [each for each in self.faults if isinstance(each, kind) and each.life == life]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FaultPlan, self.faults
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FaultPlan) and other.faults == self.faults
+
+    def __hash__(self) -> int:
+        return hash(self.faults)
+
+    def __len__(self) -> int:
+        return len(self.faults)
+
+    def __repr__(self) -> str:
+        return f"FaultPlan({', '.join(map(repr, self.faults))})"

@@ -1,0 +1,105 @@
+"""Let handlers crash, come late or never end: a pump around what an actor calls.
+
+The pump hands on what the handler waits for, and counts: at the planned place it throws.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import trio
+
+from actorflow.testing.faults import (
+    FaultPlan,
+    HandlerCrashes,
+    HandlerHangs,
+    HandlerSlow,
+)
+
+__all__ = ["HandlerCrash", "HandlerFaults"]
+
+
+class HandlerCrash(BaseException):
+    """A crash of an actor that the laboratory has planned."""
+
+
+class HandlerFaults:
+    """What happens to the handlers of one life.
+
+    Args:
+        plan: The faults.
+        life: Which life this is.
+        note: Told what happens, for the trace.
+    """
+
+    def __init__(self, plan: FaultPlan, life: int, note: Callable[[str], None]) -> None:
+        crashes = plan.picked(HandlerCrashes, life)
+        self._faults: list[Any] = [
+            *crashes,
+            *plan.picked(HandlerSlow, life),
+            *plan.picked(HandlerHangs, life),
+        ]
+        self._note = note
+        self._turns: dict[str, int] = {}
+
+    def begin(self, cell: Any) -> None:
+        """An incarnation of *cell* begins: its handler is pumped if a fault is planned for it."""
+        paths = {each.path for each in self._faults}
+        for path in sorted(paths):
+            if cell.path == path or cell.path.startswith(f"{path}/"):
+                cell.call = functools.partial(self._turn, path, cell.call, cell.coroutines)
+                cell.coroutines = True
+
+    async def _turn(
+        self, path: str, call: Callable[[Any], Any], coroutines: bool, body: Any
+    ) -> Any:
+        turn = self._turns[path] = self._turns.get(path, 0) + 1
+        resume = None
+        for fault in self._faults:
+            if (fault.path, fault.turn) != (path, turn):
+                continue
+            if isinstance(fault, HandlerCrashes):
+                resume = fault.resume
+                continue
+            seconds = fault.seconds if isinstance(fault, HandlerSlow) else math.inf
+            self._note(f"handler {path} turn {turn} waits {seconds:g} s")
+            await trio.sleep(seconds)
+        if resume == 0:
+            self._crash(path, turn)
+        value = call(body)
+        if not coroutines:
+            return value
+        if resume is None:
+            return await value
+        return await _pumped(value, resume, lambda: self._crash(path, turn))
+
+    def _crash(self, path: str, turn: int) -> None:
+        self._note(f"handler {path} turn {turn} crashes")
+        raise HandlerCrash(f"{path}, turn {turn}")
+
+
+@types.coroutine
+def _pumped(
+    coroutine: Coroutine[Any, Any, Any], resume: int, crash: Callable[[], None]
+) -> Generator[Any, Any, Any]:
+    """Run *coroutine*, into which *crash* is thrown when it goes on for the *resume*-th time."""
+    resumed = 0
+    step: Any = coroutine.send
+    value: Any = None
+    while True:
+        try:
+            trap = step(value)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            value = yield trap
+            step = coroutine.send
+            resumed += 1
+            if resumed == resume:
+                crash()
+        except BaseException as error:
+            step, value = coroutine.throw, error

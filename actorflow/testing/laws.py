@@ -1,0 +1,136 @@
+"""The laws, checked on what is on a disk and on what the outside has been told.
+
+    conservation      of each run: fed = done + skipped + dead + held
+    attempts          no message has more than its `Retry` allows
+    durable accept    what `feed` and `tell` acknowledged is on the disk
+    the history's     see `history`
+
+What a disk says is a function of its bytes, so that each state is checked once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from actorflow.durability.memory import MemoryDisk
+from actorflow.durability.records import address
+from actorflow.errors import DecodeError
+from actorflow.testing.history import History
+from actorflow.wire.codec import decode
+from actorflow.wire.snapshot import fold, read_cut, read_record
+
+__all__ = ["LawBroken", "broken_on_disk", "broken_promises"]
+
+
+class LawBroken(AssertionError):
+    """A law of the runtime does not hold."""
+
+
+def broken_on_disk(
+    disk: MemoryDisk, history: History, limits: Mapping[str, int] = MappingProxyType({})
+) -> list[str]:
+    """What does not hold of what is on *disk* now.
+
+    Args:
+        disk: The disk.
+        history: What was acknowledged so far.
+        limits: Most attempts of a message, by paths of mailboxes.
+    """
+    fed, told = _acknowledged(history)
+    texts: list[str] = []
+    for run, kept in sorted(disk._runs.items()):
+        begins = max((each.number for each in kept.cuts if each.full), default=0)
+        cuts = tuple(each.body for each in kept.cuts if each.number >= begins)
+        state = _state(cuts)
+        texts += [f"{text} (run {run!r})" for text in state.broken]
+        texts += [
+            f"attempts: a message in {box} has {most}, {limits[box]} are allowed (run {run!r})"
+            for box, most in state.attempts.items()
+            if most > limits.get(box, most)
+        ]
+        if fed.get(run, 0) > state.fed:
+            texts.append(
+                f"durable accept: feed() acknowledged {fed[run]} items of run {run!r}, "
+                f"the disk knows {state.fed}"
+            )
+        if told.get(run, 0) > state.told:
+            texts.append(
+                f"durable accept: tell() acknowledged message {told[run]} of {run!r}, "
+                f"the disk knows {state.told}"
+            )
+    texts += [
+        f"durable accept: run {run!r}, of which something was acknowledged, is not on the disk"
+        for run in sorted({*fed, *told} - disk._runs.keys())
+    ]
+    return texts
+
+
+def broken_promises(history: History) -> list[str]:
+    """What does not hold of a *history* that is at its end."""
+    return history.broken()
+
+
+def _acknowledged(history: History) -> tuple[dict[str, int], dict[str, int]]:
+    """Items fed by run, and the highest number of a message told by system."""
+    fed: dict[str, int] = {}
+    told: dict[str, int] = {}
+    for line in history:
+        key: Any = line.key
+        if line.kind == "fed":
+            fed[key] = fed.get(key, 0) + line.count
+        elif line.kind == "told":
+            told[key] = max(told.get(key, 0), line.count)
+    return fed, told
+
+
+class _State:
+    """What the cuts of one run add up to."""
+
+    def __init__(self) -> None:
+        self.broken: list[str] = []
+        self.fed = self.told = 0
+        self.attempts: dict[str, int] = {}
+
+
+def _roots(key: int | str, members: Any) -> set[Any]:
+    """The items that a message stands for: one, or all that are in a batch."""
+    if not members:
+        return {address(key)[0]}
+    _, listed = members
+    return set().union(*(_roots(inner, within) for inner, within in listed))
+
+
+@functools.lru_cache(maxsize=4_096)
+def _state(cuts: tuple[bytes, ...]) -> _State:
+    state = _State()
+    if not cuts:
+        return state
+    try:
+        cut = fold(map(read_cut, cuts))
+        facts = {
+            key: decode(data, max_bytes=None)
+            for key, data in cut.facts.items()
+            if data and key in ("run", "ids")
+        }
+        records = [(key, read_record(data)) for key, data in cut.messages.items() if data]
+    except DecodeError as error:
+        state.broken.append(f"the checkpoint cannot be read: {error}")
+        return state
+    state.told = facts.get("ids", 0)
+    for _, record in records:
+        state.attempts[record.box] = max(state.attempts.get(record.box, 0), record.attempt)
+    if "run" in facts:
+        state.fed, done, skipped, dead = facts["run"]["counts"][:4]
+        held: set[Any] = set()
+        for key, record in records:
+            if not record.box.endswith("/results"):  # What waits to be written is done.
+                held |= _roots(key, record.more.get("members"))
+        if state.fed != done + skipped + dead + len(held):
+            state.broken.append(
+                f"conservation: fed {state.fed} != done {done} + skipped {skipped} "
+                f"+ dead {dead} + held {len(held)}"
+            )
+    return state

@@ -1,0 +1,233 @@
+"""One life of a simulated system: a `trio.run` in virtual time, which may end by a death.
+
+A death leaves the world as it is at that instant. What then still runs is taken down at once
+by a cancellation; it finds a store that refuses everything, and whatever it raises counts for
+nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from actorflow.errors import ConfigurationError
+from actorflow.runtime.ports import SIMULATION
+from actorflow.testing.clock import virtual_clock
+from actorflow.testing.disk import CommitFaults
+from actorflow.testing.doors import Doors
+from actorflow.testing.faults import ClockJumps, Died, FaultPlan, MainCancelled, WorkerProcessDies
+from actorflow.testing.handlers import HandlerFaults
+from actorflow.testing.schedule import seeded_schedule
+from actorflow.testing.steps import Steps, TracedSteps, WatchedSteps
+from actorflow.testing.trace import Trace
+from actorflow.testing.world import World
+
+__all__ = ["Life", "SimulationStuck", "wants_world"]
+
+#: Steps that what is left of a life may take to end.
+ENDING_STEPS = 10_000
+
+#: Loops that could not be ended. Were they collected, each of their tasks would complain.
+_LEFT_BEHIND: list[Any] = []
+
+
+class SimulationStuck(AssertionError):
+    """A simulation does not come to its end: it takes too many steps, or nothing can happen any
+    more, because all wait for each other or for something outside of the simulation."""
+
+
+def wants_world(main: Callable[..., Any]) -> bool:
+    """Whether *main* takes the world: by a parameter of that name or type, or its only one that
+    must be given.
+
+    Raises:
+        ConfigurationError: It wants something else, or is no coroutine function.
+    """
+    wanted = "an async function of nothing, or of the world"
+    try:
+        parameters = inspect.signature(main).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError("simulate() main", main, wanted) from error
+    needed = [
+        each
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if len(needed) > 1 or any(each.kind is each.KEYWORD_ONLY for each in needed):
+        raise ConfigurationError("simulate() main", main, wanted)
+    named = any(
+        each.name == "world" or each.annotation in (World, "World") for each in list(parameters)[:1]
+    )
+    return bool(needed) or named
+
+
+def _no_more() -> float:
+    raise SimulationStuck
+
+
+class Life:
+    """One life.
+
+    Args:
+        world: What it lives in.
+        number: Which life it is, from 1.
+        plan: What goes wrong.
+        max_steps: Most steps.
+        trace: Where they are written down, if they are.
+        watch: Told of each step (""), and where a commit is ("before", "torn", "after").
+
+    Attributes:
+        dead: Whether its process has died.
+        cut_short: Whether it was cancelled by plan.
+        result: What `main` returned.
+        finished: Whether it did.
+        error: What it raised, unless the life has ended by plan.
+        commits: The commits, and what happens to them.
+        stores: Every store it has opened.
+        seconds: Virtual seconds that it took.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        plan: FaultPlan,
+        max_steps: int,
+        trace: Trace | None,
+        watch: Callable[[str], None] | None = None,
+    ) -> None:
+        self.world = world
+        self.number = number
+        self.dead = self.cut_short = self.finished = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.seconds = 0.0
+        self.stores: list[Any] = []
+        self._clock = virtual_clock(lambda: self.steps.idle())
+        self.now: Callable[[], float] = self._clock.current_time
+        self._trace = trace
+        self._max_steps = max_steps
+        self._scope: trio.CancelScope | None = None
+        self._past = world.past
+        self._trouble: SimulationStuck | None = None
+        self.commits = CommitFaults(plan, number)
+        self.handlers = HandlerFaults(plan, number, self.note)
+        self._planned: list[tuple[int, Callable[[], object]]] = []
+        self._planned += [
+            (each.step, self.die) for each in plan.picked(Died, number) if each.step is not None
+        ]
+        self._planned += [(each.step, self.cut) for each in plan.picked(MainCancelled, number)]
+        self._planned += [
+            (each.step, functools.partial(self._jump, each.seconds))
+            for each in plan.picked(ClockJumps, number)
+        ]
+        dying = {each.call for each in plan.picked(WorkerProcessDies, number)}
+        self._doors = Doors(self, f"{world.past}/doors", dying)
+        self.steps = self._instrument(watch)
+        self.commits.watch = watch
+
+    def _instrument(self, watch: Callable[[str], None] | None) -> Steps:
+        others = self._planned, self._max_steps, self._too_long, self._stuck
+        if watch is not None:
+            return WatchedSteps(watch, *others)
+        if self._trace is None:
+            return Steps(*others)
+        return TracedSteps(self._trace, self.number, self.now, *others)
+
+    # Living ---------------------------------------------------------------------------
+
+    def live(self, main: Callable[..., Awaitable[Any]], *, takes_world: bool) -> None:
+        """Live it to its end."""
+        self.world._begin(self)
+        try:
+            with seeded_schedule(f"{self.world.past}/schedule"):
+                trio.run(self._root, main, takes_world, clock=self._clock, instruments=[self.steps])
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if not self.dead:  # What a dead process raises nobody sees.
+                self.error = error
+        finally:
+            if not self.dead:
+                self.seconds = self.now()
+            self.world.past = self._past
+            self.world._end(self.seconds)
+        if self._trouble is not None:
+            self.error = self._trouble
+
+    async def _root(self, main: Callable[..., Awaitable[Any]], takes_world: bool) -> None:
+        SIMULATION.set(self._doors)
+        with trio.CancelScope() as self._scope:
+            if self.dead or self.cut_short:
+                return
+            self.result = await (main(self.world) if takes_world else main())
+            self.finished = True
+
+    # Ending ---------------------------------------------------------------------------
+
+    def die(self, when: str = "") -> None:
+        """The process dies; *when* says where in a commit."""
+        if self.dead:
+            return
+        self.note("the process dies")
+        self._past = self.past(when)
+        for store in self.stores:
+            store.die()
+        undo = self.commits.undo
+        self.world._died(undo[0] if undo else None)
+        self.dead, self.seconds = True, self.now()
+        self.steps.at(self.steps.count + ENDING_STEPS, self._abandon)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def cut(self) -> None:
+        """`main` is cancelled."""
+        self.note("main is cancelled")
+        self._past = self.past()
+        self.cut_short = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _jump(self, seconds: float) -> None:
+        self.note(f"the clock jumps by {seconds:g} s")
+        self.world.clock.jump(seconds)
+
+    def past(self, when: str = "") -> str:
+        """What the next life is to know this one by, if it ended now."""
+        return f"{self.world.past}/{self.steps.count}.{self.commits.commits}{when}"
+
+    def note(self, what: str) -> None:
+        """Write down what the store or the laboratory does."""
+        if self._trace is not None:
+            self._trace.add((self.number, self.steps.count, self.now(), what))
+
+    def _too_long(self) -> None:
+        self._give_up(f"more than max_steps ({self._max_steps:,}) steps: is this a livelock?")
+
+    def _stuck(self) -> None:
+        self._give_up(
+            "nothing can happen any more: all tasks wait for each other, or for something "
+            "outside of the simulation, such as a thread or a socket"
+        )
+
+    def _give_up(self, text: str) -> None:
+        """End what does not end by itself."""
+        if self._trouble is not None:
+            self._abandon()
+            return
+        where = f"life {self.number}, step {self.steps.count:,}, {self.now():g} s"
+        self._trouble = SimulationStuck(f"{where}: {text}")
+        if self.dead:
+            self._abandon()
+        self.die()
+
+    def _abandon(self) -> None:
+        """What is left does not end either: leave it behind, with the loop it runs in."""
+        if self._trouble is None:
+            self._trouble = SimulationStuck("what is left of a dead process does not end")
+        _LEFT_BEHIND.append(trio.lowlevel.current_root_task())
+        vars(self._clock)["current_time"] = _no_more  # The loop asks for it in each round.

@@ -1,0 +1,275 @@
+"""A state machine for a system of yours: commands, a model, and what must be true after each.
+
+    class Bank(SystemMachine):
+        actors = {"account": Account}
+        always = ("account",)
+
+        def new_model(self):
+            return 0
+
+        @command(amount=st.integers(1, 9))
+        async def deposit(self, system, amount):
+            await system.ref(Account, "account").tell(Deposit(amount))
+            self.model += amount
+
+        async def check(self, system):
+            assert await system.ref(Account, "account").ask("balance") == self.model
+
+    TestBank = Bank.TestCase
+
+Rules only write a script; when it is complete one simulation runs it, in virtual time. So a
+machine needs no event loop of its own, and what Hypothesis shrinks and prints is the script.
+After each command the system becomes quiet and `check` is called, unless a ``kill(at_once=True)``
+follows, which takes down whatever is still on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from actorflow.actors.system import ActorSystem
+from actorflow.errors import ActorFlowError, MissingExtra, UsageError
+from actorflow.policies.backoff import Fixed
+from actorflow.policies.retry import Retry
+from actorflow.runtime.actor import Actor
+from actorflow.runtime.ports import simulation
+from actorflow.runtime.ref import ActorRef
+from actorflow.testing.machine_script import Body, Command, PlannedCrashes, Progress
+from actorflow.testing.simulate import simulate
+from actorflow.testing.world import World
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+except ImportError as error:
+    raise MissingExtra("SystemMachine", "hypothesis", "test") from error
+
+__all__ = ["LASTING", "SystemMachine", "command"]
+
+#: Durable, and no crash is the end of a message.
+LASTING: Mapping[str, Any] = {"durable": True, "policies": (Retry(5, backoff=Fixed(0.0)),)}
+
+#: Most steps of a script's simulation.
+MAX_STEPS = 1_000_000
+
+
+def command(**strategies: Any) -> Callable[[Body], Any]:
+    """A rule of a `SystemMachine`: an async method of ``(self, system, ...)``, which is called when
+    the script is run.
+
+    Args:
+        **strategies: Of its other arguments.
+    """
+
+    def declare(body: Body) -> Any:
+        def write(self: SystemMachine, **args: Any) -> None:
+            self.script.append(Command(body, args))
+
+        write.__name__, write.__doc__ = body.__name__, body.__doc__
+        declared: Any = rule(**strategies)
+        return declared(write)
+
+    return declare
+
+
+def _of(choices: Callable[[Any], Any]) -> Any:
+    """A strategy that is a function of the machine."""
+    return st.runner().flatmap(choices)
+
+
+class SystemMachine(RuleBasedStateMachine):
+    """A state machine of Hypothesis over an `ActorSystem` on a disk that outlives its process.
+
+    It has the rules `spawn`, `tell`, `ask`, `crash`, `advance` and `kill`; add your own with
+    `command`. ``Bank.TestCase`` is a test, and `run_state_machine_as_test` runs it without any.
+
+    Attributes:
+        actors: What there may be, by name: what `ActorSystem.spawn` takes.
+        always: Names of those that are there from the beginning; the others come by `spawn`.
+        options: For `ActorSystem.spawn`; `LASTING` by default.
+        messages: Strategy of what `tell` and `ask` send; without it they are not used.
+        seed: Of the simulation.
+        script: The commands.
+    """
+
+    actors: ClassVar[Mapping[str, Any]] = {}
+    always: ClassVar[Collection[str]] = ()
+    options: ClassVar[Mapping[str, Any]] = LASTING
+    messages: ClassVar[Any] = None
+    seed: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script: list[Command] = []
+        self._names = sorted(self.always)
+        self._progress: Progress | None = None
+        self._crashes: PlannedCrashes | None = None
+
+    # For you --------------------------------------------------------------------------
+
+    def new_model(self) -> Any:
+        """What `model` is at first."""
+        return None
+
+    async def check(self, system: ActorSystem) -> None:
+        """What must be true after each command, when nothing moves any more."""
+
+    async def told(self, system: ActorSystem, name: str, message: Any) -> None:
+        """`tell` has returned: *message* is accepted."""
+
+    async def answered(self, system: ActorSystem, name: str, message: Any, answer: Any) -> None:
+        """`ask` has returned."""
+
+    async def refused(
+        self, system: ActorSystem, name: str, message: Any, error: ActorFlowError
+    ) -> None:
+        """`tell` or `ask` has raised *error*: *message* may have been handled or not."""
+
+    @property
+    def model(self) -> Any:
+        """What you believe of the system; survives every kill, and must be a value that can be
+        copied."""
+        return self._running().model
+
+    @model.setter
+    def model(self, value: Any) -> None:
+        self._running().model = value
+
+    # Rules ----------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self._names) < len(self.actors))
+    @rule(name=_of(lambda machine: st.sampled_from(machine._missing())))
+    def spawn(self, name: str) -> None:
+        """Spawn one of `actors`."""
+        self._names.append(name)
+        self._add(SystemMachine._spawned, name=name)
+
+    @precondition(lambda self: self._names and self.messages is not None)
+    @rule(
+        name=_of(lambda machine: st.sampled_from(machine._names)),
+        message=_of(lambda machine: machine.messages),
+    )
+    def tell(self, name: str, message: Any) -> None:
+        """Tell an actor something."""
+        self._add(SystemMachine._tell, name=name, message=message)
+
+    @precondition(lambda self: self._names and self.messages is not None)
+    @rule(
+        name=_of(lambda machine: st.sampled_from(machine._names)),
+        message=_of(lambda machine: machine.messages),
+    )
+    def ask(self, name: str, message: Any) -> None:
+        """Ask an actor something."""
+        self._add(SystemMachine._ask, name=name, message=message)
+
+    @precondition(lambda self: self._names)
+    @rule(name=_of(lambda machine: st.sampled_from(machine._names)), resume=st.integers(0, 3))
+    def crash(self, name: str, resume: int) -> None:
+        """The next turn of an actor crashes: before it begins, or where it goes on after its
+        *resume*-th wait."""
+        self._add(SystemMachine._crash, name=name, resume=resume)
+
+    @rule(seconds=st.sampled_from([1, 30, 300]))
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self._add(SystemMachine._advance, seconds=seconds)
+
+    @rule(at_once=st.booleans())
+    def kill(self, at_once: bool) -> None:
+        """The process dies as by ``kill -9``, and begins anew on what the disk has: when the system
+        is quiet, or at once, with whatever is still on its way."""
+        self._add(None, at_once=at_once)
+
+    def teardown(self) -> None:
+        """Run the script."""
+        simulate(self._main, seed=self.seed, max_steps=MAX_STEPS)
+
+    # Running it -----------------------------------------------------------------------
+
+    def _missing(self) -> list[str]:
+        return sorted(set(self.actors) - set(self._names))
+
+    def _add(self, body: Body | None, **args: Any) -> None:
+        self.script.append(Command(body, args))
+
+    def _dies_at_once(self, number: int) -> bool:
+        """Whether the process is killed at once by this line of the script."""
+        line = self.script[number] if number < len(self.script) else None
+        return line is not None and line.body is None and bool(line.args["at_once"])
+
+    def _running(self) -> Progress:
+        if self._progress is None:
+            raise UsageError("a model is of a running script; use it in commands and in check()")
+        return self._progress
+
+    async def _main(self, world: World) -> None:
+        kept: Any = vars(world)
+        if "machine" not in kept:
+            kept["machine"] = Progress(0, sorted(self.always), self.new_model())
+        self._progress = progress = kept["machine"]
+        async with ActorSystem("system", store=world.store) as system:
+            self._arm(world)
+            for name in progress.spawned:
+                await system.spawn(self.actors[name], name=name, **self.options)
+            await self._look(system)
+            while progress.done < len(self.script):
+                line = self.script[progress.done]
+                progress.done += 1
+                if line.body is None:
+                    world.crash()
+                await line.body(self, system, **line.args)
+                if not self._dies_at_once(progress.done):
+                    await self._look(system)
+
+    async def _look(self, system: ActorSystem) -> None:
+        await wait_all_tasks_blocked()
+        await self.check(system)
+
+    def _arm(self, world: World) -> None:
+        """Let the handlers be such that a crash can be planned for each of them."""
+        paths = [f"/system/{name}" for name in self.actors]
+        crashes, doors = PlannedCrashes(paths), simulation()
+        before = doors.begin
+
+        def begin(cell: Any) -> None:
+            before(cell)
+            crashes.begin(cell)
+
+        doors.begin, self._crashes = begin, crashes
+
+    # Commands -------------------------------------------------------------------------
+
+    async def _spawned(self, system: ActorSystem, name: str) -> None:
+        await system.spawn(self.actors[name], name=name, **self.options)
+        self._running().spawned.append(name)
+
+    async def _tell(self, system: ActorSystem, name: str, message: Any) -> None:
+        try:
+            await self._ref(system, name).tell(message)
+        except ActorFlowError as error:
+            await self.refused(system, name, message, error)
+        else:
+            await self.told(system, name, message)
+
+    async def _ask(self, system: ActorSystem, name: str, message: Any) -> None:
+        try:
+            answer = await self._ref(system, name).ask(message)
+        except ActorFlowError as error:
+            await self.refused(system, name, message, error)
+        else:
+            await self.answered(system, name, message, answer)
+
+    async def _crash(self, system: ActorSystem, name: str, resume: int) -> None:
+        assert self._crashes is not None
+        self._crashes.plan(f"/system/{name}", resume)
+
+    async def _advance(self, system: ActorSystem, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+    @staticmethod
+    def _ref(system: ActorSystem, name: str) -> ActorRef[Any]:
+        return system.ref(Actor, name)

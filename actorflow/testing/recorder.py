@@ -1,0 +1,114 @@
+"""Note what clients asked and what became of it, for `assert_linearizable`.
+
+recorder = Recorder()
+await recorder.ask(account, Deposit(5))          from any number of tasks
+
+returned     it took effect, once, between its beginning and its end
+failed       it had no effect
+unknown      it may have had its effect at any time since, or never will
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Iterator
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from actorflow.errors import AskFailed, MailboxFull, NotRunningError
+from actorflow.runtime.ref import ActorRef
+
+__all__ = ["Operation", "Outcome", "Recorder"]
+
+Outcome: TypeAlias = Literal["returned", "failed", "unknown"]
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """One call of a history.
+
+    Attributes:
+        call: What was asked.
+        invoked: When it began: any number, the same for no two events of a history.
+        returned: When it ended; infinite if its outcome is unknown.
+        outcome: ``"returned"``, ``"failed"`` or ``"unknown"``.
+        answer: What it returned.
+        key: What it was about; calls of different keys have nothing to do with each other.
+        client: Who called.
+    """
+
+    call: Any
+    invoked: float
+    returned: float = math.inf
+    outcome: Outcome = "returned"
+    answer: Any = None
+    key: Hashable = None
+    client: str = ""
+
+    def __str__(self) -> str:
+        who = f"{self.client}: " if self.client else ""
+        what = f"-> {self.answer!r}" if self.outcome == "returned" else f"({self.outcome})"
+        return f"{who}{self.call!r} {what}"
+
+
+class Recorder:
+    """Notes the calls of any number of clients, in the order of their events.
+
+    Attributes:
+        operations: All that have ended, and those that were cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self._ticks = itertools.count()
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self.operations)
+
+    async def ask(
+        self,
+        ref: ActorRef[Any],
+        message: Any,
+        *,
+        key: Hashable = None,
+        client: str = "",
+        timeout: float = 5.0,
+    ) -> Any:
+        """`ActorRef.ask`, noted; what it raises it raises.
+
+        Args:
+            ref: Whom to ask.
+            message: What.
+            key: What it is about; the actor's path by default.
+            client: Who asks, for the text of a counterexample.
+            timeout: Longest wait in seconds.
+        """
+        key = ref.path if key is None else key
+        invoked = next(self._ticks)
+
+        def note(outcome: Outcome, answer: Any = None) -> None:
+            returned = math.inf if outcome == "unknown" else next(self._ticks)
+            self.operations.append(
+                Operation(
+                    call=message,
+                    invoked=invoked,
+                    returned=returned,
+                    outcome=outcome,
+                    answer=answer,
+                    key=key,
+                    client=client,
+                )
+            )
+
+        try:
+            answer = await ref.ask(message, timeout=timeout)
+        except (AskFailed, MailboxFull, NotRunningError):
+            note("failed")  # The turn was taken back, or there never was one.
+            raise
+        except BaseException:
+            note("unknown")
+            raise
+        note("returned", answer)
+        return answer

@@ -1,0 +1,181 @@
+"""Run a system in virtual time, with a scheduler, chance and faults that follow a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from actorflow import options
+from actorflow.testing.faults import Fault, FaultPlan
+from actorflow.testing.history import Noted
+from actorflow.testing.laws import LawBroken, broken_promises
+from actorflow.testing.life import Life, wants_world
+from actorflow.testing.trace import Trace
+from actorflow.testing.world import World
+
+__all__ = ["MAX_STEPS", "Lives", "Simulation", "line_for", "simulate"]
+
+T = TypeVar("T")
+
+#: Most steps of a life, unless it is said otherwise.
+MAX_STEPS = 1_000_000
+
+#: Most lives of a simulation.
+MAX_LIVES = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Simulation(Generic[T]):
+    """How a simulation went.
+
+    Attributes:
+        result: What `main` returned.
+        trace: What happened, step by step; ``trace.digest`` is one number for it.
+        steps: Steps of the scheduler, in all lives.
+        seed: Of the simulation.
+        virtual_seconds: How long it took, in virtual time.
+        history: What the outside was told and has seen.
+        lives: How many lives there were: one more than deaths.
+    """
+
+    result: T
+    trace: Trace
+    steps: int
+    seed: int
+    virtual_seconds: float
+    history: tuple[Noted, ...]
+    lives: int
+
+
+def simulate(
+    main: Callable[..., Awaitable[T]],
+    *,
+    seed: int = 0,
+    faults: FaultPlan | Iterable[Fault] | None = None,
+    max_steps: int = MAX_STEPS,
+) -> Simulation[T]:
+    """Run ``main()`` or ``main(world)`` in virtual time; the same *seed* gives the same trace, in
+    every process.
+
+    Scheduling, ids, jitter and the times that a commit takes follow the seed. Handlers in
+    threads and worker processes are called in the loop, after a drawn virtual time; the
+    thread of a store likewise, be it `world.store` or another. What starts threads of its own
+    (`trio.to_thread`) or waits for a socket leaves virtual time: that is `SimulationStuck` if
+    nothing else can happen meanwhile, and cannot be replayed if something can.
+
+    When the process dies, by plan or `world.crash()`, `main` begins anew in another life, on
+    what the disk of `world.store` has; a `SqliteStore` dies with the process as well. The laws
+    are checked at each death and in the end.
+
+    Args:
+        main: An async function of nothing or of the `World`.
+        seed: A whole number.
+        faults: What goes wrong.
+        max_steps: Most steps of the scheduler in one life.
+
+    Raises:
+        SimulationStuck: It does not come to its end.
+        LawBroken: A law does not hold.
+        Exception: What *main* raised. All have a note with the line that does the same again.
+        ConfigurationError: An argument is wrong.
+    """
+    plan = FaultPlan.of(faults)
+    options.count("simulate() max_steps", max_steps)
+    lives = Lives(main, seed, plan, max_steps, Trace())
+    error = lives.live()
+    if error is not None:
+        error.add_note(f"again: {line_for(main, seed, plan, max_steps)}")
+        raise error
+    assert lives.trace is not None
+    return Simulation(
+        result=lives.last.result,
+        trace=lives.trace,
+        steps=lives.steps,
+        seed=seed,
+        virtual_seconds=lives.seconds,
+        history=tuple(lives.world.history),
+        lives=lives.last.number,
+    )
+
+
+def line_for(main: Any, seed: int, plan: FaultPlan, max_steps: int = MAX_STEPS) -> str:
+    """The call that does the same again."""
+    while hasattr(main, "func"):  # A partial.
+        main = main.func
+    name = getattr(main, "__name__", "main")
+    given = [name, f"seed={seed}"]
+    if len(plan):
+        given.append(f"faults={plan}")
+    if max_steps != MAX_STEPS:
+        given.append(f"max_steps={max_steps}")
+    return f"simulate({', '.join(given)})"
+
+
+class Lives:
+    """The lives of one system in one world, up to the one that nothing ends but itself.
+
+    Args:
+        main: What lives.
+        seed: Of all chance.
+        plan: What goes wrong.
+        max_steps: Most steps of a life.
+        trace: Where all is written down, if it is.
+        world: Where they begin, if that is not a new world,
+        lived: and so many lives have been there.
+        takes_world: Whether *main* takes the world, if that is known.
+
+    Attributes:
+        world: What they live in.
+        last: The last of them, or the one that lives now.
+        lived: How many there have been.
+        steps: Steps of all.
+        seconds: Virtual seconds of all.
+        trace: Of all, if there is one.
+        watch: Told of each step and commit of the first; see `Life`.
+    """
+
+    last: Life
+
+    def __init__(
+        self,
+        main: Callable[..., Awaitable[Any]],
+        seed: int,
+        plan: FaultPlan,
+        max_steps: int,
+        trace: Trace | None,
+        *,
+        world: World | None = None,
+        lived: int = 0,
+        takes_world: bool | None = None,
+    ) -> None:
+        self._main = main
+        self._takes_world = wants_world(main) if takes_world is None else takes_world
+        self._plan = plan
+        self._max_steps = max_steps
+        self.world = World(seed) if world is None else world
+        self.lived = lived
+        self.trace = trace
+        self.steps = 0
+        self.seconds = 0.0
+        self.watch: Callable[[str], None] | None = None
+
+    def live(self) -> BaseException | None:
+        """Live them all; what went wrong, if anything did."""
+        for number in range(self.lived + 1, MAX_LIVES + 1):
+            life = Life(self.world, number, self._plan, self._max_steps, self.trace, self.watch)
+            self.last, self.lived, self.watch = life, number, None
+            life.live(self._main, takes_world=self._takes_world)
+            self.steps += life.steps.count
+            self.seconds += life.seconds
+            if life.error is not None:
+                return life.error
+            broken = self.world._broken()
+            if not (life.dead or life.cut_short):
+                broken += broken_promises(self.world.history)
+            if broken:
+                return LawBroken("; ".join(broken))
+            if not (life.dead or life.cut_short):
+                return None
+        return LawBroken(f"still dying in life {MAX_LIVES:,}")

@@ -1,0 +1,117 @@
+"""Count the steps of the scheduler, and do what is planned for some of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from actorflow.testing.trace import Trace
+
+__all__ = ["Steps", "TracedSteps", "WatchedSteps"]
+
+#: Rounds of the event loop in which nothing can run and time has nowhere to jump to.
+IDLE_ROUNDS = 64
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+class Steps(trio.abc.Instrument):
+    """Told by trio of each step that a task is about to take.
+
+    Args:
+        planned: What is to be done before which step.
+        last: The last step that may be taken.
+        too_many: Called before the one after that.
+        stuck: Called when nothing can happen any more.
+
+    Attributes:
+        count: Steps so far.
+    """
+
+    def __init__(
+        self,
+        planned: list[tuple[int, Callable[[], object]]],
+        last: int,
+        too_many: Callable[[], object],
+        stuck: Callable[[], object],
+    ) -> None:
+        self.count = 0
+        self._idle = 0
+        self._planned = sorted([*planned, (last + 1, too_many)], key=_latest_first)
+        self._next: float = self._planned[-1][0]
+        self._stuck = stuck
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+        self._idle = 0
+        if self.count >= self._next:
+            self._do_planned()
+
+    def idle(self) -> None:
+        """Nothing can run; told by the clock, which jumps next."""
+        self._idle += 1
+        if self._idle > IDLE_ROUNDS:
+            self._idle = 0
+            self._stuck()
+
+    def at(self, step: int, action: Callable[[], object]) -> None:
+        """Do *action* before *step* too."""
+        self._planned.append((step, action))
+        self._planned.sort(key=_latest_first)
+        self._next = self._planned[-1][0]
+
+    def _do_planned(self) -> None:
+        while self._planned and self._planned[-1][0] <= self.count:
+            self._planned.pop()[1]()
+        self._next = self._planned[-1][0] if self._planned else math.inf
+
+
+def _latest_first(planned: tuple[int, Callable[[], object]]) -> int:
+    return -planned[0]
+
+
+class TracedSteps(Steps):
+    """The same, which writes each step down.
+
+    Args:
+        trace: Where.
+        life: Number of the life.
+        now: Its virtual time.
+        **others: As there.
+    """
+
+    def __init__(self, trace: Trace, life: int, now: Callable[[], float], *others: Any) -> None:
+        super().__init__(*others)
+        self._add = trace.add
+        self._life = life
+        self._now = now
+        self._names: dict[trio.lowlevel.Task, str] = {}
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        super().before_task_step(task)
+        name = self._names.get(task)
+        if name is None:
+            name = f"{_ADDRESS.sub('', task.name)} #{len(self._names) + 1}"
+            self._names[task] = name
+        self._add((self._life, self.count, self._now(), name))
+
+
+class WatchedSteps(Steps):
+    """The same, of which somebody is told each step.
+
+    Args:
+        watch: Who.
+        **others: As there.
+    """
+
+    def __init__(self, watch: Callable[[str], None], *others: Any) -> None:
+        super().__init__(*others)
+        self._watch = watch
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        super().before_task_step(task)
+        self._watch("")

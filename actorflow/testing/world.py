@@ -1,0 +1,156 @@
+"""What a simulated system lives in: time, chance, a disk, and whoever remembers.
+
+Everything here outlives the process but `random`, which draws the same in each life, as a
+program that is started again has the same input. At a death it is all as it was at that
+instant: what still runs in the dead process changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any, NoReturn
+
+from actorflow.durability.careful import LIMIT
+from actorflow.durability.memory import MemoryDisk
+from actorflow.flows.results import ItemResult
+from actorflow.flows.stored import read_result
+from actorflow.runtime.ports import VIRTUAL_EPOCH
+from actorflow.testing.disk import Contents, SimStore, put_back
+from actorflow.testing.history import History
+from actorflow.testing.laws import broken_on_disk
+
+__all__ = ["ProcessDied", "WallClock", "World"]
+
+
+class ProcessDied(BaseException):
+    """The process is dead; what still sees this is no more than its ghost."""
+
+
+class WallClock:
+    """The clock on the wall, which people and programs set.
+
+    It goes with virtual time, over all lives.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = VIRTUAL_EPOCH
+        self._life: Any = None
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return self._ahead + (0.0 if self._life is None else float(self._life.now()))
+
+    def jump(self, seconds: float) -> None:
+        """Set it *seconds* forth, or back with a number below 0."""
+        if self._life is None or not self._life.dead:
+            self._ahead += seconds
+
+
+class World:
+    """The world of one simulation, handed to ``main(world)`` in each life.
+
+    Attributes of your own that are set on it survive a death too, as they were at that
+    instant: a payment provider, a file, whatever is not the process.
+
+    Attributes:
+        seed: Of the simulation.
+        clock: The clock on the wall.
+        history: What the outside was told and has seen.
+        outside: What else is outside of the process.
+        life: Which life this is, from 1.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._random: random.Random | None = None
+        self.clock = WallClock()
+        self.history = History(lambda: (self.life, self._life.now()))
+        self.outside: dict[Any, Any] = {}
+        self.life = 0
+        self._disk = MemoryDisk()
+        self._life: Any = None
+        self._kept: dict[str, Any] | None = None
+        self._lines = 0
+        #: The policies by the paths of the mailboxes that they are for.
+        self._chains: dict[str, Any] = {}
+        #: How the lives before this one ended. Chance and scheduling go by it, so that those who
+        #: find the same disk, but not at the same moment, do not all go the same way.
+        self.past = str(seed)
+
+    @property
+    def random(self) -> random.Random:
+        """Draws for ``main``, the same in each life."""
+        if self._random is None:
+            self._random = random.Random(f"{self.seed}/main")
+        return self._random
+
+    @property
+    def store(self) -> SimStore:
+        """A store of this process on the disk; another one each time, as a file may be opened
+        more than once. After a death it refuses everything."""
+        life = self._life
+        store = SimStore(self._disk, life.commits, life.die, life.note, dead=life.dead)
+        life.stores.append(store)
+        return store
+
+    def results(self, run: str) -> list[ItemResult[Any]]:
+        """The results of *run* that are on the disk now, in the order of their completion."""
+        kept = self._disk._runs.get(run)
+        return [] if kept is None else [read_result(row) for row in kept.results]
+
+    def crash(self) -> NoReturn:
+        """The process dies here, as by ``kill -9``; `main` begins anew on what the disk has."""
+        self._life.die()
+        raise ProcessDied
+
+    # For the laboratory ---------------------------------------------------------------
+
+    def _snapshot(self, past: str) -> World:
+        """Another world, that is as this one is now and in which the process is dead."""
+        other = World(self.seed)
+        put_back(other._disk, self._disk._runs)
+        other.history._lines = list(self.history)
+        other.clock._ahead = self.clock.time()
+        mine = {name: value for name, value in vars(self).items() if name not in _OURS}
+        if len(mine) > 1 or self.outside:
+            vars(other).update(copy.deepcopy(mine))
+        other.past, other._chains = past, self._chains
+        return other
+
+    def _begin(self, life: Any) -> None:
+        """Another process begins."""
+        self.life, self._life = life.number, life
+        self._random = None
+        self.clock._life = life
+
+    def _broken(self) -> list[str]:
+        """What does not hold of the disk as it is now."""
+        limits = {
+            path: 1 if chain is None or chain.retry is None else chain.retry.max_attempts
+            for path, chain in self._chains.items()
+        }
+        if self.past != str(self.seed):  # An end that was not clean may cost one more.
+            limits = {path: max(limit, LIMIT) + 1 for path, limit in limits.items()}
+        return broken_on_disk(self._disk, self.history, limits)
+
+    def _died(self, lost: Contents | None) -> None:
+        """Take down what there is now, of which the disk has lost what came after *lost*."""
+        if lost is not None:
+            put_back(self._disk, lost)
+        self._lines = len(self.history)
+        self._kept = copy.deepcopy({k: v for k, v in vars(self).items() if k not in _OURS})
+
+    def _end(self, seconds: float) -> None:
+        """The process is gone."""
+        self.clock._ahead += seconds
+        self.clock._life = None
+        if self._kept is not None:
+            for name in vars(self).keys() - _OURS:
+                delattr(self, name)
+            vars(self).update(self._kept)
+            del self.history._lines[self._lines :]
+            self._kept = None
+
+
+_OURS = frozenset(vars(World(0))) - {"outside"}

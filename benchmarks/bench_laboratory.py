@@ -1,0 +1,110 @@
+"""How many crashes a second can be lived through in the laboratory?
+
+Question: how many times a second, on one core, is a durable run killed and started again on
+what its disk has, until it comes to its end?
+
+Load: three stages, the first with a `Retry`, and a handful of items; the run is killed at every
+step of its scheduler and at every commit (before, torn, after), with one seed after the
+other until there are enough points. Every recovered run must have all items; the laws are
+checked at each death and in the end.
+
+    laboratory      ``shared_past=True``: the run that is killed is lived once for all its points
+    killed          each point kills a run of its own, which is torn down: two lives a point
+    simulated       whole simulations, with their trace, that nobody kills
+
+Baseline: none; no other library of actors or pipelines has this. Times are those of the
+processor, so that what else runs on the machine does not count.
+
+    python -m benchmarks laboratory
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import trio
+
+from actorflow import Pipeline, Retry, stage
+from actorflow.testing import World, crash_points, simulate
+from benchmarks.question import Figure, Question, Side, Target, checked
+
+__all__ = ["QUESTIONS"]
+
+FEW = range(3)
+POINTS = 2_000
+
+
+@stage(policies=[Retry(3)])
+async def add(value: int) -> int:
+    return value + 1
+
+
+@stage
+async def double(value: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return value * 2
+
+
+@stage
+async def take(value: int) -> int:
+    return value - 1
+
+
+FLOW = Pipeline([add, double, take], name="laboratory")
+
+
+async def main(world: World) -> None:
+    """Runs to its end, in as many lives as that takes."""
+    report = await FLOW.run(FEW, store=world.store, run_id="run")
+    checked("items done", len(FEW), report.counts["done"])
+
+
+def laboratory(items: int) -> Mapping[str, float]:
+    """Our own, at so many points at least."""
+    return {
+        "rate": _rate(items, lambda seed: _explored(seed, shared_past=True)),
+        "killed": _rate(items // 2, lambda seed: _explored(seed, shared_past=False)),
+        "simulated": _rate(items // 4, _simulated),
+    }
+
+
+def _rate(least: int, work: Callable[[int], int]) -> float:
+    """How many a second, of the processor's time, if *work* is done with seed after seed."""
+    done = seed = 0
+    began = time.process_time()
+    while done < max(least, 1):
+        done += work(seed)
+        seed += 1
+    return done / (time.process_time() - began)
+
+
+def _explored(seed: int, *, shared_past: bool) -> int:
+    report = crash_points(main, seed=seed, shared_past=shared_past)
+    checked("violations", (), report.violations)
+    return report.points
+
+
+def _simulated(seed: int) -> int:
+    checked("lives", 1, simulate(main, seed=seed).lives)
+    return 1
+
+
+QUESTIONS = (
+    Question(
+        name="laboratory",
+        ours=Side(name="actorflow", run=laboratory),
+        figures=(
+            Figure(
+                key="rate",
+                title="crash-and-recover runs, one past for all",
+                unit="runs/s",
+                targets=(Target(must=300),),
+            ),
+            Figure(key="killed", title="crash-and-recover runs, each killed", unit="runs/s"),
+            Figure(key="simulated", title="simulated runs with a trace", unit="runs/s"),
+        ),
+        items=POINTS,
+        quick_items=200,
+    ),
+)
