@@ -23,7 +23,6 @@ __all__ = [
     "abroad",
     "address",
     "child",
-    "first_child",
     "message_id",
 ]
 
@@ -123,16 +122,6 @@ def child(parent: Envelope, body: Any, index: int) -> Envelope:
     envelope.headers = headers
     envelope.deadline = parent.deadline
     return envelope
-
-
-def first_child(parent: Envelope, body: Any) -> Envelope:
-    """`child` number 0, made of *parent* itself, which nobody needs any more. Cheaper than
-    another message."""
-    parent.body, parent.path = body, (parent.path, 0)
-    parent.attempt = parent.emitted = parent.replays = parent.order = 0
-    if parent.headers is not None and STEP in parent.headers:
-        parent.headers = {name: each for name, each in parent.headers.items() if name != STEP}
-    return parent
 
 
 def abroad(envelope: Envelope, home: str) -> None:

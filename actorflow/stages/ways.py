@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from actorflow.core.envelope import DEFAULT_PRIORITY, DEPTH, Envelope, child, first_child
+from actorflow.core.envelope import DEFAULT_PRIORITY, DEPTH, Envelope, child
 from actorflow.errors import ConfigurationError, UnknownRoute
 from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.plan import Edge
@@ -255,11 +255,10 @@ class Junction:
         mailbox.ledger.fork(envelope, len(boxes) - 1)  # type: ignore[attr-defined]
         if mailbox.journal is not None:
             mailbox.journal.drop(envelope)
-        for index in range(1, len(boxes)):
-            piece = child(envelope, value, index)
-            piece.item, piece.born = envelope.item, envelope.born
-            _deliver(piece, boxes[index])
-        _deliver(first_child(envelope, value), boxes[0])
+        for index, box in enumerate(boxes):
+            piece = child(envelope, value, index)  # Of its own: who holds the item's cannot take
+            piece.item, piece.born = envelope.item, envelope.born  # back one piece for all.
+            _deliver(piece, box)
         return True
 
     def admit(self, chosen: Chosen) -> list[Sent]:

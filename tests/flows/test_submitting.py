@@ -17,6 +17,7 @@ from actorflow import (
     Fixed,
     Future,
     FutureCancelled,
+    Graph,
     InsideTurn,
     MailboxFull,
     NotRunningError,
@@ -559,3 +560,30 @@ async def test_a_future_whose_value_does_not_reach_the_disk_is_lost() -> None:
     futures: list[Future[int]] = []
     with pytest.raises(StoreError):
         await live()
+
+
+async def test_an_item_that_has_split_is_not_taken_back_by_one_of_its_pieces() -> None:
+    gate, ran = Gate(), list[tuple[str, int]]()
+
+    async def first(value: int) -> int:
+        return value
+
+    async def left(value: int) -> int:
+        ran.append(("left", value))
+        return int(await gate(value))
+
+    async def right(value: int) -> int:
+        ran.append(("right", value))
+        return int(await gate(value))
+
+    graph: Graph[int, int] = Graph("split").add(first, left, right)
+    graph.connect(first, left).connect(first, right)
+    async with graph.open() as run:
+        await run.submit(0)
+        split = await run.submit(1)
+        await wait_all_tasks_blocked()
+        assert split.cancel() is False
+        gate.open()
+        await run.finish()
+
+    assert sorted(ran) == [("left", 0), ("left", 1), ("right", 0), ("right", 1)]
