@@ -152,7 +152,7 @@ class Careful:
     def convicted(self, envelope: Envelope, box: Any) -> Entry:
         """It is poison: the entry that says so, which goes."""
         entry = self.entry(envelope, box)
-        self._blame.clear(key_of(envelope, box))
+        self._blame.clear(key_of(envelope, box), convicted=True)
         return entry
 
     def _enter(self, suspect: Suspect) -> bool:

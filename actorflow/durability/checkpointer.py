@@ -150,7 +150,7 @@ class Checkpointer:
                 self.gather()
             cut = take(journal, now(), wall())
             rows = self.rows.take()
-            cleared = [] if journal.careful is None else journal.careful.take_cleared()
+            cleared = [] if journal.careful is None else journal.careful.take_cleared(cut=True)
             self._bridge.ticks += 1
             try:
                 await self._commit(_Job(self._writer, cut, rows, cleared, status, report).run)

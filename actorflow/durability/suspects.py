@@ -67,6 +67,7 @@ class Blame:
         self._entries = {key: Entry.read(number) for key, number in numbers.items()}
         self._changed: dict[str, Entry] = {}
         self._cleared: list[str] = []
+        self._convicted: list[str] = []
 
     def get(self, key: str) -> Entry:
         """The entry of *key*, if it is none one of zeros."""
@@ -76,15 +77,19 @@ class Blame:
         """Have *entry* written with the next change."""
         self._entries[key] = self._changed[key] = entry
 
-    def clear(self, key: str) -> None:
-        """Have the entry of *key* go with the next change, or with a cut."""
+    def clear(self, key: str, *, convicted: bool = False) -> None:
+        """Have the entry of *key* go with the next change. If that message is *convicted*, with
+        the next cut: without both entry and letter it would be innocent again."""
         self._entries.pop(key, None)
         self._changed.pop(key, None)
-        self._cleared.append(key)
+        (self._convicted if convicted else self._cleared).append(key)
 
-    def take_cleared(self) -> list[str]:
-        """Entries that go with what is about to be written."""
+    def take_cleared(self, *, cut: bool = False) -> list[str]:
+        """Entries that go with what is about to be written, which is a *cut* or entries."""
         taken, self._cleared = self._cleared, []
+        if cut:
+            taken += self._convicted
+            self._convicted = []
         return [key for key in taken if key not in self._entries]
 
     def take_changed(self) -> dict[str, int]:

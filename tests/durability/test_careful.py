@@ -202,7 +202,19 @@ async def test_too_many_unclean_ends_are_poison() -> None:
     async with Living(World(box, blame={"1 /f/a": LIMIT})) as world:
         assert world.gate.asked(box.queue[0], box) is False
         assert world.gate.convicted(box.queue[0], box).ends == LIMIT
-        assert world.gate.take_cleared() == ["1 /f/a"]
+        assert world.gate.take_cleared(cut=True) == ["1 /f/a"]
+
+
+async def test_the_entry_of_poison_stays_until_the_cut_with_its_letter() -> None:
+    box = Box("/f/a", message(1))
+    async with Living(World(box, blame={"1 /f/a": LIMIT})) as world:
+        assert world.gate.asked(box.queue[0], box) is False
+        world.gate.convicted(box.queue.popleft(), box)
+        box.queue.append(message(2))
+        await world.lease(box)
+
+        assert world.disk.blame == {"1 /f/a": LIMIT, "2 /f/a": 1}
+        assert world.gate.take_cleared(cut=True) == ["1 /f/a"]
 
 
 async def test_the_limit_is_that_of_its_attempts_if_there_are_more() -> None:

@@ -50,9 +50,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "cleared_not_written",
         "durability/checkpointer.py",
-        "cleared = [] if journal.careful is None else journal.careful.take_cleared()",
+        "cleared = [] if journal.careful is None else journal.careful.take_cleared(cut=True)",
         "cleared: list[str] = []",
         (f"{PROMISES}::test_nobody_is_blamed_any_more_when_all_suspects_are_done",),
+    ),
+    Mutant(
+        "poison_innocent_before_its_letter",
+        "durability/careful.py",
+        "key_of(envelope, box), convicted=True)",
+        "key_of(envelope, box))",
+        (f"{CAREFUL}::test_the_entry_of_poison_stays_until_the_cut_with_its_letter",),
     ),
     Mutant(
         "blame_limit_off_by_one",
