@@ -39,7 +39,7 @@ from actorflow.flows.taps import ResultStream
 from actorflow.graph import render
 from actorflow.graph.nodes import Route
 from actorflow.graph.pipeline import compile_pipeline
-from actorflow.graph.plan import Plan
+from actorflow.graph.plan import Plan, check_sends
 from actorflow.graph.rules import failure_hook
 from actorflow.graph.stage import stage
 from actorflow.observe.observers import check_observers
@@ -362,8 +362,8 @@ class Flow(Generic[In, Out]):
         """Do all that a run does before its first item, and start nothing.
 
         What can be seen at once was checked when the flow was made; here come the policies
-        of flow and stages together, and whether worker processes can be had and will find
-        their handlers.
+        of flow and stages together, whether routes follow what is sent to them, and whether
+        worker processes can be had and will find their handlers.
 
         Raises:
             ActorFlowError: The flow cannot work: `CompilationError`, `ConfigurationError`,
@@ -371,6 +371,7 @@ class Flow(Generic[In, Out]):
         """
         settings = run_settings(self.name, self.policies)
         shared: dict[str, Any] = {}
+        check_sends(self.plan)
         for each in self.plan.stages:
             chain_of(each, settings.stage_defaults, shared)
             if each.runs_in == "process":

@@ -15,7 +15,7 @@ from typing import Any
 
 from actorflow.core.envelope import Envelope
 from actorflow.graph.joining import is_wiring
-from actorflow.graph.plan import Edge, Join, Plan
+from actorflow.graph.plan import Edge, Join, Plan, check_sends
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.stages.build import StageCell
@@ -48,6 +48,7 @@ class Wiring:
         outlet: Mailbox,
         kernel: Kernel,
     ) -> None:
+        check_sends(plan)
         self._plan = plan
         self._stages = stages
         self._kernel = kernel

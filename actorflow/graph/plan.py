@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
+import typing
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -18,10 +20,10 @@ from typing import Any
 import attrs
 
 from actorflow.errors import CompilationError
-from actorflow.graph.nodes import Batch
+from actorflow.graph.nodes import Batch, Send
 from actorflow.graph.stage import Stage
 
-__all__ = ["Edge", "Join", "Plan", "check_names"]
+__all__ = ["Edge", "Join", "Plan", "check_names", "check_sends"]
 
 
 @attrs.frozen
@@ -299,6 +301,37 @@ def check_names(flow: str, named: Iterable[tuple[str, str]]) -> None:
             )
             raise CompilationError(flow, detail, (name,))
         places[name] = place
+
+
+def check_sends(plan: Plan) -> None:
+    """What a stage says it sends to routes has routes to go to.
+
+    Only now, as a flow may be a part of another one, where they follow.
+
+    Raises:
+        CompilationError: No `Route` follows a stage that is annotated to return `Send`.
+    """
+    for each in plan.stages:
+        edges = [edge for edge in plan.edges if edge.start == each.name]
+        looked_at = any(e.route is not None or e.otherwise or e.when or e.map for e in edges)
+        if not looked_at and _returns_send(each):
+            detail = (
+                f"stage {each.name!r} returns Send(...) and no Route follows; put one behind it, "
+                "such as Route({'name': stage}), or return the value itself"
+            )
+            raise CompilationError(plan.name, detail, (each.name,))
+
+
+def _returns_send(stage: Stage[Any, Any]) -> bool:
+    """Whether its handler says so; one whose annotations cannot be read says nothing."""
+    fn = stage.steps[-1].fn if stage.steps else stage.fn
+    try:
+        made = typing.get_type_hints(inspect.unwrap(fn)).get("return")
+    except Exception:  # A name that is not there at run time, or an object without annotations.
+        return False
+    if stage.many:
+        made = next(iter(typing.get_args(made)), None)
+    return made is Send
 
 
 def _identity_of_edge(edge: Edge) -> str:

@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from actorflow import (
     Graph,
     RateLimit,
     Retry,
+    Route,
     Send,
     StageError,
     Steps,
@@ -392,15 +393,41 @@ async def test_nothing_is_given_back_where_a_context_should_be() -> None:
     assert "Context" in str(report.dead[0].error)
 
 
-async def test_a_send_where_no_route_follows_is_the_value_that_the_next_one_gets() -> None:
-    async def send(value: int) -> Send:
-        return Send("nowhere", value)
+async def send_nowhere(value: int) -> Send:
+    return Send("nowhere", value)
 
-    assert await pipeline([send, same]).map([1]) == [Send("nowhere", 1)]
+
+async def sends_nowhere(value: int) -> AsyncIterator[Send]:
+    yield Send("nowhere", value)
+
+
+@pytest.mark.parametrize(
+    "first", [send_nowhere, sends_nowhere, stage(Steps(same, send_nowhere), name="send_nowhere")]
+)
+async def test_a_send_where_no_route_follows_keeps_the_run_from_beginning(first: Any) -> None:
+    flow = pipeline([first, same])
+
+    with pytest.raises(CompilationError, match=r"'sends?_nowhere' returns Send.* no Route follows"):
+        flow.check()
+    with pytest.raises(CompilationError, match="no Route follows"):
+        await flow.map([1])
+
+
+async def test_a_send_may_leave_a_flow_that_is_part_of_one_with_routes() -> None:
+    part = pipeline([send_nowhere], name="part")
+
+    assert await pipeline([part, Route({"nowhere": same})]).map([1]) == [1]
+
+
+async def test_a_send_may_be_looked_at_by_the_edges_of_a_graph() -> None:
+    flow = Graph().add(send_nowhere, same)
+    flow.connect(send_nowhere, same, map=lambda sent: sent.patch)
+
+    assert await flow.map([1]) == [1]
 
 
 async def test_a_send_of_a_context_where_no_route_follows_fails_its_item() -> None:
-    async def send(context: Context) -> Send:
+    async def send(context: Context) -> Any:
         return Send("nowhere", {"rank": 1})
 
     async def then(context: Context) -> Context:

@@ -271,7 +271,7 @@ async def test_middleware_and_hooks_of_the_first_stage_get_a_context_too() -> No
 
 
 async def test_a_send_that_no_route_follows_is_an_error_of_the_stage() -> None:
-    async def router(context: Context) -> Send:
+    async def router(context: Context) -> Any:
         return Send("paid", {"x": 1})
 
     async def first(context: Context) -> dict[str, int]:
