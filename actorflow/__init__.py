@@ -89,6 +89,7 @@ from actorflow.flows.pipeline import Pipeline
 from actorflow.flows.results import Chunk, ItemResult, Report, RunStats
 from actorflow.flows.run import Run
 from actorflow.flows.runs import Runs
+from actorflow.flows.settings import RunOptions
 from actorflow.flows.sinks import JsonLinesSink, Sink, TextLinesSink
 from actorflow.flows.sources import IterableSource, JsonLinesSource, Source, TextLinesSource
 from actorflow.graph.nodes import Batch, Parallel, Route, Send
@@ -194,6 +195,7 @@ __all__ = [
     "RunExistsError",
     "RunInUseError",
     "RunNotFoundError",
+    "RunOptions",
     "RunStats",
     "Runs",
     "SchemaError",

@@ -18,8 +18,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
-from typing import Any, Generic, Literal, Self
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Generic, Literal, Self, Unpack, overload
 
 import attrs
 import trio
@@ -29,10 +29,10 @@ from actorflow.core.letters import DeadLetter
 from actorflow.durability.urls import as_store
 from actorflow.errors import ConfigurationError, StageError
 from actorflow.flows.generic import In, Out
-from actorflow.flows.results import ItemResult, Report
+from actorflow.flows.results import Chunk, ItemResult, Report
 from actorflow.flows.run import Run
 from actorflow.flows.runs import Runs
-from actorflow.flows.settings import RUN_OPTIONS, run_settings
+from actorflow.flows.settings import RUN_OPTIONS, RunOptions, run_settings
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.standing import only, standing_run, standing_runs
 from actorflow.flows.taps import ResultStream
@@ -109,7 +109,7 @@ class Flow(Generic[In, Out]):
 
     # Running --------------------------------------------------------------------------
 
-    def open(self, **run_options: Any) -> Run[In, Out]:
+    def open(self, **run_options: Unpack[RunOptions]) -> Run[In, Out]:
         """A live run, as an async context manager.
 
         Args:
@@ -139,7 +139,7 @@ class Flow(Generic[In, Out]):
         source: Source[In] | Iterable[In] | AsyncIterable[In] | None = None,
         *,
         start: str | Mapping[str, Any] | None = None,
-        **run_options: Any,
+        **run_options: Unpack[RunOptions],
     ) -> Report:
         """Run all of *source* through the flow; values go to ``sink=`` or are dropped.
 
@@ -167,7 +167,7 @@ class Flow(Generic[In, Out]):
     def run_sync(
         self,
         source: Source[In] | Iterable[In] | AsyncIterable[In] | None = None,
-        **run_options: Any,
+        **run_options: Unpack[RunOptions],
     ) -> Report:
         """`run`, for code outside trio."""
 
@@ -176,14 +176,32 @@ class Flow(Generic[In, Out]):
 
         return trio.run(main)
 
+    @overload
+    def stream(
+        self,
+        source: Source[In] | Iterable[In] | AsyncIterable[In],
+        *,
+        chunks: Literal[False] = False,
+        **run_options: Unpack[RunOptions],
+    ) -> AbstractAsyncContextManager[ResultStream[ItemResult[Out]]]: ...
+
+    @overload
+    def stream(
+        self,
+        source: Source[In] | Iterable[In] | AsyncIterable[In],
+        *,
+        chunks: bool,
+        **run_options: Unpack[RunOptions],
+    ) -> AbstractAsyncContextManager[ResultStream[ItemResult[Out] | Chunk]]: ...
+
     @asynccontextmanager
     async def stream(
         self,
         source: Source[In] | Iterable[In] | AsyncIterable[In],
         *,
         chunks: bool = False,
-        **run_options: Any,
-    ) -> AsyncIterator[ResultStream]:
+        **run_options: Unpack[RunOptions],
+    ) -> AsyncIterator[ResultStream[Any]]:
         """Results as they come: one per output, one per failed or skipped item.
 
         The input is read as results are taken. Leaving early cancels the rest.
@@ -198,8 +216,8 @@ class Flow(Generic[In, Out]):
 
     @asynccontextmanager
     async def _streamed(
-        self, source: Any, chunks: bool, run_options: dict[str, Any]
-    ) -> AsyncIterator[tuple[Run[In, Out], ResultStream]]:
+        self, source: Any, chunks: bool, run_options: RunOptions
+    ) -> AsyncIterator[tuple[Run[In, Out], ResultStream[Any]]]:
         given = as_source(source)
         opened = self.open(**_counted(given, run_options))
         opened.keep_results(chunks=chunks)
@@ -217,7 +235,7 @@ class Flow(Generic[In, Out]):
         items: Iterable[In] | AsyncIterable[In],
         *,
         return_exceptions: bool = False,
-        **run_options: Any,
+        **run_options: Unpack[RunOptions],
     ) -> list[Any]:
         """All values in the order of the input: the only call that keeps all of them.
 
@@ -255,7 +273,7 @@ class Flow(Generic[In, Out]):
 
     async def invoke(
         self, value: In, *, context: Mapping[str, Any] | None = None, deps: Any = None
-    ) -> Any:
+    ) -> Out:
         """Run one item and return its value.
 
         The first call in a trio run opens a run of the flow that stays there for all that follow,
@@ -282,7 +300,7 @@ class Flow(Generic[In, Out]):
 
     async def invoke_all(
         self, value: In, *, context: Mapping[str, Any] | None = None, deps: Any = None
-    ) -> list[Any]:
+    ) -> list[Out]:
         """Run one item and return all its values; see `invoke`.
 
         Raises:
@@ -414,10 +432,10 @@ def _starts(source: Any, start: Any) -> list[tuple[str | None, Source[Any]]]:
     ]
 
 
-def _counted(source: Source[Any], run_options: dict[str, Any]) -> dict[str, Any]:
+def _counted(source: Source[Any], run_options: RunOptions) -> RunOptions:
     """*run_options*, with the number of items if only the source knows it."""
     return {"total": getattr(source, "total", None), **run_options}
 
 
-def _known(given: dict[str, Any]) -> None:
+def _known(given: Mapping[str, Any]) -> None:
     known_names("run", given, RUN_OPTIONS)

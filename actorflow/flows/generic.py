@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     In = TypeVar("In", default=Any)
     Out = TypeVar("Out", default=Any)
+    Taken = TypeVar("Taken", default=Any)
 else:
     from typing import TypeVar
 
     In = TypeVar("In")
     Out = TypeVar("Out")
+    Taken = TypeVar("Taken")
 
-__all__ = ["In", "Out"]
+__all__ = ["In", "Out", "Taken"]

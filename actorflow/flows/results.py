@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 
 import attrs
 
@@ -64,7 +64,7 @@ class ItemResult(Generic[T]):
     """
 
     id: Any
-    value: T | None = None
+    value: T = attrs.field(default=cast(Any, None))
     error: BaseException | None = None
     attempts: int = 0
     stage: str = ""

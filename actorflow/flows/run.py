@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Any, Generic, Self
+from typing import Any, Generic, Literal, Self, overload
 
 import trio
 
@@ -25,6 +25,7 @@ from actorflow.flows.keeping import KeepingLedger, ledger_for
 from actorflow.flows.ledger import OUTLET, Outlet, wake_at
 from actorflow.flows.lodging import house_for, kernel_for
 from actorflow.flows.progress import Progress
+from actorflow.flows.results import Chunk, ItemResult
 from actorflow.flows.settings import RunSettings, facts
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.submitting import Submitting
@@ -60,7 +61,7 @@ class Run(Submitting, Generic[In, Out]):
         self.run_id = settings.run_id or (plan.name if settings.kept else random_bytes(8).hex())
         self._writer: Writer | None = None
         self._sink_tap: Tap | None = None
-        self._early: ResultStream | None = None
+        self._early: ResultStream[Any] | None = None
         self._wants_early: bool | None = None
         self._context = settings.context
         kernel = self._kernel = kernel_for(plan.name, settings)
@@ -262,7 +263,13 @@ class Run(Submitting, Generic[In, Out]):
 
     # Results --------------------------------------------------------------------------
 
-    def results(self, *, chunks: bool = False) -> ResultStream:
+    @overload
+    def results(self, *, chunks: Literal[False] = False) -> ResultStream[ItemResult[Out]]: ...
+
+    @overload
+    def results(self, *, chunks: bool) -> ResultStream[ItemResult[Out] | Chunk]: ...
+
+    def results(self, *, chunks: bool = False) -> ResultStream[Any]:
         """What comes out from now on, as an async iterator of `ItemResult`, and of `Chunk` if
         *chunks* of contexts are wanted.
 
@@ -279,7 +286,7 @@ class Run(Submitting, Generic[In, Out]):
         already may end while it opens; for ``stream``."""
         self._wants_early = chunks
 
-    def _stream(self, chunks: bool) -> ResultStream:
+    def _stream(self, chunks: bool) -> ResultStream[Any]:
         tap = self._tap(values_only=False)
         if chunks:
             tap.chunks, self._ledger.chunks = True, self._outlet

@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import attrs
 
 from actorflow import options
 from actorflow.actors.system import ActorSystem
+from actorflow.core.events import Observer
+from actorflow.core.letters import DeadLetter
+from actorflow.durability.store import Store
 from actorflow.durability.urls import as_store
 from actorflow.errors import ConfigurationError
-from actorflow.flows.sinks import as_sink
+from actorflow.flows.sinks import Sink, as_sink
 from actorflow.graph.rules import failure_hook
 from actorflow.observe.observers import check_observers
 from actorflow.observe.progress import make_display
+from actorflow.observe.shown import Display
 from actorflow.policies import Bulkhead, Deadline, RateLimit
 from actorflow.policies.chain import Chain
 
-__all__ = ["RUN_OPTIONS", "RunSettings", "StoreSettings", "run_settings"]
+__all__ = ["RUN_OPTIONS", "RunOptions", "RunSettings", "StoreSettings", "run_settings"]
 
 #: Most items between the oldest unfinished one and the newest, by default.
 WINDOW = 1024
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of a run as a type checker knows them; `Flow.open` says what they mean."""
+
+    sink: Sink[Any] | Callable[[Any], object] | None
+    run_id: str | None
+    ordered: bool
+    window: int
+    concurrency: int | None
+    progress: bool | Literal["bar", "compact", "detailed", "full"] | Display | None
+    observers: Iterable[Observer]
+    max_dead: int
+    deps: Any
+    seed: int | None
+    total: int | None
+    on_failure: Callable[[DeadLetter], object] | Literal["halt"] | None
+    system: ActorSystem | None
+    context: Mapping[str, Any] | None
+    store: str | Store | None
+    resume: Literal["auto", "never", "must"]
+    results: Literal["discard", "store"]
+    interval: float | None
+    store_deadline: float
+    on_store_failure: Literal["hold", "stop"]
+    migrate: Mapping[str, str] | None
+    lease: float
+    tune: bool
+    keep: int
+
+
+#: The names of all of them.
+RUN_OPTIONS = tuple(RunOptions.__annotations__)
 
 
 @attrs.frozen(kw_only=True)
@@ -204,15 +240,6 @@ def facts(option: str, context: Mapping[str, Any] | None) -> Mapping[str, Any] |
     if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):
         raise ConfigurationError(option, context, "a mapping with texts for keys")
     return dict(context)
-
-
-#: The names of all of them.
-RUN_OPTIONS = tuple(
-    name
-    for function in (run_settings, _store_settings)
-    for name, each in inspect.signature(function).parameters.items()
-    if each.kind is inspect.Parameter.KEYWORD_ONLY
-)
 
 
 def _rate_of(flow: str, policies: Sequence[Any]) -> Any:

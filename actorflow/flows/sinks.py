@@ -57,7 +57,7 @@ class Sink(Protocol[T_contra]):
     async def open(self) -> None:
         """Get ready for values; what an earlier run wrote is gone."""
 
-    async def write(self, values: Sequence[T_contra]) -> None:
+    async def write(self, values: Sequence[T_contra], /) -> None:
         """Take *values* in their order; returns when they have been handed on."""
 
     async def aclose(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, Self
 
 import trio
 
+from actorflow.flows.generic import Taken
 from actorflow.flows.order import ORDER, block_of, ended_early, key_of, numbers_of
 from actorflow.runtime.journal import Journal
 
@@ -238,7 +239,7 @@ class Tap:
         return True
 
 
-class ResultStream:
+class ResultStream(Generic[Taken]):
     """Results of a run, as an async iterator.
 
     Args:
@@ -251,14 +252,15 @@ class ResultStream:
         self._forget = forget
         self._taken = 0
 
-    def __aiter__(self) -> ResultStream:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Taken:
         self._taken += 1
         if not self._taken % TAKEN_PER_CHECKPOINT:
             await trio.lowlevel.checkpoint()
-        return await self._tap.take_one()
+        found: Taken = await self._tap.take_one()
+        return found
 
     async def aclose(self) -> None:
         """Take no more; what comes is counted and dropped."""

@@ -96,16 +96,17 @@ class Display(Protocol):
 
     It is called in the run's own loop, five times a second at most, and must return at once. If
     it raises, that is logged and counted, and it gets `on_finish` and nothing else any more.
-    It may say by a number `items` how many items it wants in the stats.
+    It may say by a number `items` how many items it wants in the stats, which are the
+    `RunStats` of a run.
     """
 
-    def on_start(self, stats: RunStats) -> None:
+    def on_start(self, stats: Any, /) -> None:
         """The run begins."""
 
-    def on_update(self, stats: RunStats) -> None:
+    def on_update(self, stats: Any, /) -> None:
         """The run got on; called as often as suits the run."""
 
-    def on_finish(self, stats: RunStats) -> None:
+    def on_finish(self, stats: Any, /) -> None:
         """The run has ended, well or not; leave the terminal as it was."""
 
 

@@ -167,7 +167,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("level", ["bar", "compact", "detailed", "full"])
 async def test_no_display_makes_the_loop_sleep(
-    level: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    level: Any, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     def refuse(seconds: float) -> None:
         raise AssertionError("a display slept")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from actorflow import Chunk, Context, Retry, Turn, stage
+from actorflow import Chunk, Context, ItemResult, Retry, Turn, stage
 from tests.flows.flowing import Boom, pipeline
 from tests.flows.test_contexts import final, one
 
@@ -50,7 +50,7 @@ async def test_a_stream_gives_chunks_while_the_generator_runs_if_they_are_wanted
 
     async with flow.stream([{"text": "a b"}, {"text": "c"}], chunks=True) as results:
         async for each in results:
-            what = each if type(each) is Chunk else (each.id, each.status)
+            what = each if isinstance(each, Chunk) else (each.id, each.status)
             found.append((trio.current_time(), what))
 
     assert found == [
@@ -96,4 +96,5 @@ async def test_a_generator_waits_for_who_takes_its_chunks_and_its_timeout_does_n
         assert len(given) == 5
         rest = [each async for each in results]
 
+    assert isinstance(rest[-1], ItemResult)
     assert rest[-1].ok

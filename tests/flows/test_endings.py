@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -49,7 +49,7 @@ class Memory:
     async def open(self) -> None:
         self._maybe_fail("open")
 
-    async def write(self, values: list[Any]) -> None:
+    async def write(self, values: Sequence[Any]) -> None:
         for value in values:
             await trio.sleep(self._seconds)
             self._maybe_fail("write")

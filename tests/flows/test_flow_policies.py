@@ -18,6 +18,7 @@ from actorflow import (
     Fixed,
     RateLimit,
     Retry,
+    RunOptions,
     Timeout,
     Turn,
     stage,
@@ -233,11 +234,12 @@ async def test_a_bulkhead_bounds_the_items_inside() -> None:
 
 
 async def test_the_smallest_of_bulkheads_concurrency_and_window_holds() -> None:
-    for options, policies, wanted in (
+    cases: list[tuple[RunOptions, list[Bulkhead], int]] = [
         ({"concurrency": 2}, [Bulkhead(5)], 2),
         ({"concurrency": 7}, [Bulkhead(5), Bulkhead(4)], 4),
         ({"window": 3}, [Bulkhead(5)], 3),
-    ):
+    ]
+    for options, policies, wanted in cases:
         gate = Gate()
         flow = pipeline([stage(gate, workers=9)], policies=policies)
         async with flow.open(**options) as run:

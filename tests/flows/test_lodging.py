@@ -156,7 +156,7 @@ async def test_what_is_no_system_is_refused() -> None:
     flow = pipeline([increment])
 
     with pytest.raises(ConfigurationError, match="run option system must be an ActorSystem, got 3"):
-        flow.open(system=3)
+        flow.open(system=3)  # type: ignore[arg-type]
     async with ActorSystem("shop") as system:
         with pytest.raises(ConfigurationError, match="run option seed must be left to"):
             flow.open(system=system, seed=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -227,7 +227,7 @@ async def test_a_generator_waits_for_a_slow_sink_even_while_the_run_finishes() -
     class Slow:
         async def open(self) -> None: ...
 
-        async def write(self, some: list[int]) -> None:
+        async def write(self, some: Sequence[int]) -> None:
             await go.wait()
             values.extend(some)
 

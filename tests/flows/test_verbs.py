@@ -332,7 +332,7 @@ async def test_a_run_option_that_cannot_work_is_refused(given: Any, message: str
 
 async def test_an_unknown_run_option_is_told_with_the_nearest_one() -> None:
     with pytest.raises(ConfigurationError, match=r"did you mean 'concurrency'\?"):
-        await pipeline([double]).run([1], concurency=3)
+        await pipeline([double]).run([1], concurency=3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("items", ["text", b"bytes", {"a": 1}, 5, None])

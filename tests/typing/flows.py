@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
-from actorflow import Graph, Pipeline
+from actorflow import Chunk, Graph, ItemResult, Pipeline, Report, RunOptions
 from actorflow.graph import Plan, Stage, compile_pipeline, stage
 from actorflow.policies import Bulkhead, CircuitBreaker, Deadline, RateLimit, Retry, Timeout
 
@@ -83,3 +83,23 @@ assert_type(bare, Pipeline[Any, Any])
 assert_type(Graph().add(fetch), Graph[Any, Any])
 typed: Pipeline[str, bytes] = Pipeline([fetch])
 assert_type(typed, Pipeline[str, bytes])
+
+
+async def verbs(flow: Pipeline[str, int], bare: Graph) -> None:
+    assert_type(await flow.invoke("a"), int)
+    assert_type(await flow.invoke_all("a"), list[int])
+    assert_type(await bare.invoke("a"), Any)
+    async with flow.stream(["a"], ordered=True) as results:
+        async for each in results:
+            assert_type(each, ItemResult[int])
+            assert_type(each.value, int)
+    async with flow.stream(["a"], chunks=True) as either:
+        async for one in either:
+            assert_type(one, ItemResult[int] | Chunk)
+    async with flow.open(store="sqlite:///a.db", results="store") as run:
+        assert_type([each.id async for each in run.results()], list[Any])
+    options: RunOptions = {"window": 3, "progress": "compact"}
+    assert_type(await flow.run(["a"], **options), Report)
+    await flow.run(["a"], windw=3)  # type: ignore[call-arg]
+    await flow.run(["a"], progress="loud")  # type: ignore[arg-type]
+    await flow.run([1])  # type: ignore[list-item]
