@@ -25,7 +25,6 @@ anything. Each process measures itself.
 from __future__ import annotations
 
 import itertools
-import resource
 import statistics
 import sys
 import tempfile
@@ -39,6 +38,7 @@ import trio
 from actorflow import Fixed, Pipeline, Retry, stage
 from actorflow.durability.sqlite import SqliteStore
 from actorflow.durability.store import Change
+from benchmarks.bench_memory import peak_mebibytes
 from benchmarks.bench_stages import ANTFLOW, QUICK, WORKERS, Handler, Total, actorflow_stages
 from benchmarks.question import Figure, Question, Side, Target, checked
 
@@ -184,8 +184,7 @@ def restored(items: int) -> Mapping[str, float]:
             return seconds
 
         seconds = trio.run(main)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {"seconds": seconds, "peak": peak / (1 << 20 if sys.platform == "darwin" else 1024)}
+        return {"seconds": seconds, "peak": peak_mebibytes()}
 
     return in_folder(measure)
 

@@ -22,12 +22,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import trio
 
 from actorflow import Pipeline, Retry, stage
-from actorflow.testing import World, crash_points, simulate
 from benchmarks.question import Figure, Question, Side, Target, checked
+
+if TYPE_CHECKING:  # Each side imports all questions; memory is weighed without the laboratory.
+    from actorflow.testing import World
 
 __all__ = ["QUESTIONS"]
 
@@ -80,12 +83,16 @@ def _rate(least: int, work: Callable[[int], int]) -> float:
 
 
 def _explored(seed: int, *, shared_past: bool) -> int:
+    from actorflow.testing import crash_points
+
     report = crash_points(main, seed=seed, shared_past=shared_past)
     checked("violations", (), report.violations)
     return report.points
 
 
 def _simulated(seed: int) -> int:
+    from actorflow.testing import simulate
+
     checked("lives", 1, simulate(main, seed=seed).lives)
     return 1
 
