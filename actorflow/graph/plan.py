@@ -180,6 +180,18 @@ class Plan:
         return frozenset(each.name for each in self.stages if each.name not in leading)
 
     @functools.cached_property
+    def strays(self) -> tuple[str, ...]:
+        """Names of the stages that say they choose a route, and that none follows, nor an edge
+        that looks at what they give."""
+        chosen = {
+            edge.start
+            for edge in self.edges
+            if edge.route is not None or edge.otherwise or edge.when or edge.map
+        }
+        unchosen = (each for each in self.stages if each.name not in chosen)
+        return tuple(each.name for each in unchosen if _returns_send(each))
+
+    @functools.cached_property
     def gives_one(self) -> bool:
         """Whether an item gives one value at most, by what the stages and edges are."""
         joined = {name for join in self.joins for name in self.inside(join)}
@@ -311,15 +323,12 @@ def check_sends(plan: Plan) -> None:
     Raises:
         CompilationError: No `Route` follows a stage that is annotated to return `Send`.
     """
-    for each in plan.stages:
-        edges = [edge for edge in plan.edges if edge.start == each.name]
-        looked_at = any(e.route is not None or e.otherwise or e.when or e.map for e in edges)
-        if not looked_at and _returns_send(each):
-            detail = (
-                f"stage {each.name!r} returns Send(...) and no Route follows; put one behind it, "
-                "such as Route({'name': stage}), or return the value itself"
-            )
-            raise CompilationError(plan.name, detail, (each.name,))
+    for name in plan.strays:
+        detail = (
+            f"stage {name!r} returns Send(...) and no Route follows; put one behind it, "
+            "such as Route({'name': stage}), or return the value itself"
+        )
+        raise CompilationError(plan.name, detail, (name,))
 
 
 def _returns_send(stage: Stage[Any, Any]) -> bool:
