@@ -103,9 +103,8 @@ class Lasting:
             for key, fact in facts.items()
             if key.startswith("actor/")
         }
-        ahead = kernel.ports.wall() - kernel.now()
         orders = 0
-        for envelope, record, fault in messages_of(state.messages, kernel.now(), ahead):
+        for envelope, record, fault in messages_of(state.messages, kernel.now(), kernel.ahead()):
             orders = max(orders, abs(record.order))
             envelope.stored = state.number
             if fault is not None:
@@ -166,8 +165,8 @@ class Lasting:
         """Have *budget*, of the actor *path*, count on from what the last life had."""
         state = self._budgets.pop(path, None)
         if state is not None:
-            down = self._kernel.ports.wall() - state["at"]
-            budget.load(state, self._kernel.now(), down)
+            now = self._kernel.now()
+            budget.load(state, now, now + self._kernel.ahead() - state["at"])
 
     # Bringing back --------------------------------------------------------------------
 

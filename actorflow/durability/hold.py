@@ -86,6 +86,8 @@ class Hold:
         if self.owned.status == "finished":
             return
         self.state, loaded = await self.bridge.call(self._load)
+        if self.state is not None:
+            self.kernel.set_back = max(0.0, self.state.at - self.kernel.ports.wall())
         self._blame = loaded.blame
         self._chain = [len(each) for each in loaded.cuts]
 

@@ -213,7 +213,8 @@ class Keeper:
         self._elapsed = run["elapsed"]
         self.inputs.resume(facts)
         kernel, stages = self._kernel, self._stages
-        now, down = kernel.now(), max(0.0, kernel.ports.wall() - state.at)
+        now = kernel.now()
+        down = now + kernel.ahead() - state.at
         self.timings = load_figures(run, kernel, stages, self._outlet, renamed, down)
         load_policies(facts, self._chains(), renamed, now, down)
         for old in renamed:

@@ -131,8 +131,7 @@ class _Found:
 
 
 def _read_all(place: Place, state: Cut, families: Families) -> _Found:
-    now = place.ledger.kernel.now()
-    ahead = place.ledger.kernel.ports.wall() - now
+    now, ahead = place.ledger.kernel.now(), place.ledger.kernel.ahead()
     found = _Found({name: Mail() for name in place.boxes})
     number, renamed = state.number, place.renamed
     for envelope, record, fault in messages_of(state.messages, now, ahead):

@@ -77,6 +77,7 @@ class Kernel(Audience):
         self.cut_off: set[Any] = set()  # Threads that may still end before they count as stuck.
         self.journal: Any = None  # Where what must survive is told; see `runtime.journal`.
         self.stored: Any = None  # What earlier lives of durable actors have left.
+        self.set_back = 0.0  # Seconds by which the wall clock was behind the cut that was read.
         self.limiters: dict[str, trio.CapacityLimiter] = {}
         self.middleware: tuple[Any, ...] = ()  # Of the flow, the outermost first.
         self.hooks: tuple[Any, ...] = ()  # Of the flow.
@@ -84,6 +85,11 @@ class Kernel(Audience):
         self.processes: trio.Event | None = None
         self.processes_ready: Any = None
         self._quiet: trio.Event | None = None
+
+    def ahead(self) -> float:
+        """How much the wall clock is ahead of `now` for what was restored. Time does not go back:
+        a clock that is behind the last cut was set, and nobody waits longer than was left."""
+        return self.ports.wall() + self.set_back - self.now()
 
     # What goes wrong --------------------------------------------------------------------
 

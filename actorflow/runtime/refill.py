@@ -66,7 +66,7 @@ def refill(mailbox: Mailbox, mail: Mail) -> None:
         mail: Its messages; those that were stashed are left out.
     """
     kernel = mailbox.kernel
-    ahead = kernel.ports.wall() - kernel.now()
+    ahead = kernel.ahead()
     due: list[tuple[Envelope, Record]] = []
     for envelope, record in sorted(mail.others, key=_turn):
         if record.lane in _FIRST:

@@ -59,7 +59,7 @@ def _restart(cell: Cell, key: bytes, due: float, every: float | None, body: byte
         kernel.give_up(envelope, "unknown_schema", fault, cell.path)
         cell.kept.mark()
     else:
-        restart_timer(cell, name, max(0.0, due - kernel.ports.wall()), message, every)
+        restart_timer(cell, name, max(0.0, due - kernel.ahead() - kernel.now()), message, every)
 
 
 def _refill(cell: Cell, mail: Mail) -> None:

@@ -148,9 +148,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "policies_stand_still",
         "flows/keeper.py",
-        "        now, down = kernel.now(), max(0.0, kernel.ports.wall() - state.at)",
-        "        now, down = kernel.now(), 0.0",
+        "        down = now + kernel.ahead() - state.at",
+        "        down = 0.0",
         (f"{ITEMS}::test_an_open_circuit_stays_open",),
+    ),
+    Mutant(
+        "clock_set_back_believed",
+        "durability/hold.py",
+        "            self.kernel.set_back = max(0.0, self.state.at - self.kernel.ports.wall())",
+        "            pass",
+        ("tests/durability/test_clock_set_back.py",),
     ),
     # Sources, sinks, the account.
     Mutant(
@@ -297,8 +304,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "timer_rings_once",
         "runtime/remember.py",
-        "kernel.ports.wall()), message, every)",
-        "kernel.ports.wall()), message, None)",
+        "kernel.ahead() - kernel.now()), message, every)",
+        "kernel.ahead() - kernel.now()), message, None)",
         (f"{KEPT}::test_a_timer_that_rings_again_and_again_goes_on_doing_so",),
     ),
     Mutant(
