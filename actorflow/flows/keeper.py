@@ -42,6 +42,7 @@ from actorflow.flows.stored import pack_report, read_report
 from actorflow.flows.taps import NO_RESULT, Tap
 from actorflow.flows.watching import Timing
 from actorflow.flows.wiring import Wiring
+from actorflow.graph.joining import is_wiring
 from actorflow.graph.plan import Plan
 from actorflow.policies.chain import Chain
 from actorflow.runtime.journal import Journal
@@ -177,6 +178,8 @@ class Keeper:
         careful = self._journal.careful
         if careful is not None:
             for cell in self._stages.values():
+                if is_wiring(cell.stage):
+                    continue  # What runs there is ours, and ends no process.
                 retry = cell.chain.retry  # Perhaps the flow's own.
                 careful.watch(cell.mailbox, 1 if retry is None else retry.max_attempts)
         if hold.state is not None:

@@ -155,10 +155,12 @@ def _has_ended(key: str, data: bytes) -> bool:
 
 
 def _before(plan: Plan, stage: str) -> frozenset[str]:
-    """*stage*, and all from which it can be reached."""
+    """*stage*, and all from which it can be reached without going back."""
     found, frontier = {stage}, [stage]
     while frontier:
-        new = set(plan.predecessors(frontier.pop())) - found
+        name = frontier.pop()
+        edges = (edge for edge in plan.edges if edge.end == name and not edge.feedback)
+        new = {edge.start for edge in edges} - found
         found |= new
         frontier += new
     return frozenset(found)

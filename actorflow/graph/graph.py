@@ -7,6 +7,7 @@ a ──► c ──► d
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -89,7 +90,7 @@ def _refuse_circles(flow: str, names: Iterable[str], edges: list[Edge]) -> None:
             if not waits[end] and end in left:
                 free.append(end)
     if left:
-        circle = _circle(min(left), waits, left)
+        circle = _from_the_front(_circle(min(left), waits, left), edges)
         detail = (
             f"{' -> '.join(map(repr, circle))} is a circle; if that is meant, mark the edge that "
             f"leads back: connect({circle[-2]!r}, {circle[-1]!r}, feedback=True)"
@@ -106,6 +107,15 @@ def _circle(start: str, waits: Mapping[str, set[str]], left: set[str]) -> list[s
             circle = [*way[way.index(before) :], before]
             return circle[::-1]
         way.append(before)
+
+
+def _from_the_front(circle: list[str], edges: list[Edge]) -> list[str]:
+    """*circle*, turned so that its edge that was declared last closes it."""
+    declared = {(edge.start, edge.end): number for number, edge in enumerate(edges)}
+    pairs = list(itertools.pairwise(circle))
+    last = max(range(len(pairs)), key=lambda at: declared[pairs[at]])
+    turned = [start for start, _ in pairs[last + 1 :] + pairs[: last + 1]]
+    return [*turned, turned[0]]
 
 
 def _refuse_idle_feedback(flow: str, edges: tuple[Edge, ...]) -> None:

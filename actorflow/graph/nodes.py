@@ -32,7 +32,7 @@ class Batch:
     that a generator yields, is the result of its first item; `map` has `None` for the others, or
     an empty list in a flow with generators. If a batch is given up, each of its items is a dead
     letter, with its own value. A batch has the most urgent priority and the earliest deadline of
-    its values, and of their metadata only the depth.
+    its values, and of their metadata what all of them have, with the greatest depth.
 
     One that is not full goes when *seconds* have passed since its first value. It also goes when
     nothing else in the run can move and there is no more input, or no room for more.

@@ -237,6 +237,15 @@ class _Compiler:
                 "between them that does"
             )
             raise CompilationError(self.flow, detail, (made,))
+        ends = [] if row is None else [_of(row, end) for end in row.ends]
+        for each in ends:
+            if each.contextual and "generator" in each.kind:
+                detail = (
+                    f"{place} is a Route behind {each.name!r}, a generator of contexts: what it "
+                    "yields is gathered and chooses no route; put a stage between them that "
+                    "returns Send(...)"
+                )
+                raise CompilationError(self.flow, detail, (each.name,))
 
     def _refuse_conflicts(self, branches: list[_Part], place: str) -> None:
         """What two branches both say that they write cannot be put together."""

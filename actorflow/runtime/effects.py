@@ -86,6 +86,11 @@ class Effects:
         self.after: Any = None
         self.given = 0
 
+    @property
+    def asked(self) -> bool:
+        """Whether there is anything that leaves when the turn commits, besides its value."""
+        return bool(self.sends or self.emits or self.ops or self.newborn or self.stops)
+
 
 def spawn(cell: Cell, newborn: Any) -> None:
     """Have *newborn* started by the cell's own supervisor, which its next lap provides."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import trio
 
 from actorflow.core.envelope import Envelope, abroad, child, message_id
-from actorflow.core.events import StatusSet
+from actorflow.core.letters import Failed
 from actorflow.core.partway import visible
 from actorflow.errors import (
     ConfigurationError,
@@ -32,15 +32,14 @@ from actorflow.runtime.bodies import as_sent, copied
 from actorflow.runtime.cell import Cell, known_turn_here
 from actorflow.runtime.effects import MAX_EMITS, Addressed, Effects, unstash, unwatch, watch
 from actorflow.runtime.offload import in_process, in_thread
+from actorflow.runtime.pieces import commit_failed_piece
 from actorflow.runtime.ref import ActorRef, ask_with, join, ref_to
 from actorflow.runtime.resting import answered
+from actorflow.runtime.saying import say_progress, say_status
 from actorflow.runtime.timers import Timers
 from actorflow.runtime.waits import refuse_cycle, untie
 
 __all__ = ["Turn", "current_turn"]
-
-#: Most characters of a status that are kept.
-STATUS_WIDTH = 200
 
 
 class Turn:
@@ -50,13 +49,15 @@ class Turn:
         TurnEnded: From every verb, once the turn has ended.
     """
 
-    __slots__ = ("_asks", "_cell", "_envelope", "effects")
+    __slots__ = ("_asks", "_cell", "_envelope", "effects", "resumes")
 
     def __init__(self, cell: Cell, envelope: Envelope) -> None:
         self._cell: Cell | None = cell
         self._envelope = envelope
         self._asks = 0
         self.effects: Effects | None = None
+        #: Whether a generator goes on behind what it has emitted; `None` if it may not.
+        self.resumes: bool | None = False
 
     def _live(self) -> Cell:
         if self._cell is None:
@@ -120,7 +121,15 @@ class Turn:
     @property
     def emitted(self) -> int:
         """How many values earlier attempts of this generator have sent on; in `Steps`, how many
-        steps were done before this turn."""
+        steps were done before this turn.
+
+        A generator that reads it before its first value has to go on behind these, as in
+        ``for page in range(ctx.emitted, pages)``. One that does not begins anew, and what it has
+        sent before is dropped. Where a `Context` gets all values it is 0.
+        """
+        if self.resumes is None:
+            return 0
+        self.resumes = True
         return self._envelope.emitted
 
     @property
@@ -233,7 +242,8 @@ class Turn:
         """Send *value*, as it is now, on when the turn commits.
 
         Args:
-            value: What to send.
+            value: What to send. A `Failed` is a piece that has failed, as where a generator
+                yields one.
             to: Name of the one stage that is to get it, of those that follow; all by default.
 
         Raises:
@@ -246,6 +256,10 @@ class Turn:
         target = self._live().target
         if to is not None and (target is None or not target.leads_to(to)):
             raise ConfigurationError("ctx.emit() to", to, "the name of a stage that follows")
+        if type(value) is Failed:
+            index = 2 * MAX_EMITS + len(effects.ops)  # Behind all that a generator could give.
+            self.note(commit_failed_piece, value.error, index)
+            return
         value = as_sent(self._live(), value)
         effects.emits.append(Addressed(to, value) if to is not None and target.forked else value)
 
@@ -291,8 +305,7 @@ class Turn:
         Args:
             text: Shown until the next call or the end of the turn; the first 200 characters.
         """
-        _, done, total = self._said()
-        self._say(str(text)[:STATUS_WIDTH], done, total)
+        say_status(self._live(), self._envelope, text)
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Say how far the turn is; also from a thread.
@@ -301,26 +314,7 @@ class Turn:
             done: How much is done, 0 or more; in whatever unit.
             total: How much there is, if that is known.
         """
-        for name, value in (("done", done), ("total", 0 if total is None else total)):
-            if type(value) not in (int, float) or not value >= 0:
-                raise ConfigurationError(f"ctx.progress() {name}", value, "a number, 0 or more")
-        self._say(self._said()[0], done, total)
-
-    def _said(self) -> tuple[Any, ...]:
-        """What it has said so far: text, done, total."""
-        work, envelope = self._live().work, self._envelope
-        said = None if work is None else work.said
-        if said is None or said[:3] != (envelope.root, envelope.path, envelope.attempt):
-            return "", None, None
-        return said[3:]
-
-    def _say(self, text: str, done: float | None, total: float | None) -> None:
-        cell, envelope = self._live(), self._envelope
-        if cell.work is not None:  # One store, so that it may be another thread's.
-            cell.work.said = (envelope.root, envelope.path, envelope.attempt, text, done, total)
-        if cell.kernel.observers and cell.kernel.takers(StatusSet):
-            event = StatusSet(cell.path, message_id(envelope), text, done, total)
-            cell.kernel.emit_from_anywhere(event)
+        say_progress(self._live(), self._envelope, done, total)
 
     # Sections -------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.turn import Turn
 from actorflow.stages.around import Around
 from actorflow.stages.clock import off_the_clock
-from actorflow.stages.copies import Keepsake, keep
+from actorflow.stages.copies import Keepsake, keep, same
 from actorflow.stages.remote import address_of
 from actorflow.wire.codec import decode, encode
 
@@ -184,7 +184,7 @@ class Memory:
                     flight.over.set()
             self._count("cache_hits")
             _give_back(cell, body)
-            return _given(body, kept.copy())
+            return _given(body, _attached(turn, kept.copy()))
 
         return cached
 
@@ -195,7 +195,7 @@ class Memory:
         asked = body.fork(body.name) if type(body) is Context else body
         value, found = _entry_of(body, await call(asked, turn))
         if found is not None and _is_all(turn):
-            kept = keep(found)
+            kept = keep(_with_facts(turn, found))
             if kept is None:
                 self._warn(f"what {cell.mailbox.path} gives cannot be written")
             else:
@@ -279,6 +279,31 @@ def _entry_of(body: Any, value: Any) -> tuple[Any, tuple[Any, ...] | None]:
     gone = [key for key in value.written if key not in value]
     result = _given(body, ("patch", new, gone))
     return (result, ("patch", new, gone)) if result == value else (value, None)
+
+
+def _with_facts(turn: Turn, found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """*found*, with what the handler has attached to its item."""
+    if turn.effects is None or turn.effects.metadata is None:
+        return found
+    before, after = turn.headers, turn.metadata
+    new = {
+        name: fact
+        for name, fact in after.items()
+        if name not in before or not same(fact, before[name])
+    }
+    gone = [name for name in before if name not in after]
+    return ("facts", new, gone, found) if new or gone else found
+
+
+def _attached(turn: Turn, found: Any) -> Any:
+    """What *found* is of the value, its facts attached to the item of *turn*."""
+    if found[0] != "facts":
+        return found
+    _, new, gone, found = found
+    turn.metadata.update(new)
+    for name in gone:
+        turn.metadata.pop(name, None)
+    return found
 
 
 def _given(body: Any, found: Any) -> Any:

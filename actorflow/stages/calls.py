@@ -177,6 +177,7 @@ def _generated(stage: Stage[Any, Any], handler: Handler, cell: Cell) -> Around:
         stream = await stream_of(body, turn)
         try:
             if stage.contextual:
+                turn.resumes = None
                 return await _hand_out_all(stage, cell, turn, _advance(stage, cell, stream))
             await _emit_all(stage, cell, turn, _advance(stage, cell, stream))
         finally:
@@ -214,6 +215,8 @@ async def _emit_all(
     assert cell.lease is not None
     already, count = cell.lease.emitted, 0
     while (value := await advance()) is not _END and not turn.skips:
+        if not count and turn.resumes:
+            count = already  # It goes on behind them by itself.
         count += 1
         if count <= already:
             continue
@@ -239,17 +242,27 @@ async def _hand_out_all(
     values: list[Any] = []
     while (value := await advance()) is not _END and not turn.skips:
         count += 1
+        if type(value) is Failed:
+            if count > already:
+                _note_emitted(cell, count)
+                commit_failed_piece(cell, value.error, MAX_EMITS + count)
+            continue
         if key is not None:
             values.append(as_sent(cell, value))
         if ledger.chunks is not None and count > already:
             await _wait_for_room(cell, [ledger.chunks])
-            cell.lease.emitted = count
-            if cell.mailbox.journal is not None:
-                cell.mailbox.journal.note(cell.lease, cell.mailbox)
+            _note_emitted(cell, count)
             ledger.chunk(cell.lease, stage.name, as_sent(cell, value))
         if not count % EMITS_PER_CHECKPOINT:
             await trio.lowlevel.checkpoint()
     return {} if key is None else {key: values}
+
+
+def _note_emitted(cell: Cell, count: int) -> None:
+    assert cell.lease is not None
+    cell.lease.emitted = count
+    if cell.mailbox.journal is not None:
+        cell.mailbox.journal.note(cell.lease, cell.mailbox)
 
 
 async def _emit(cell: Cell, value: Any) -> None:
@@ -280,6 +293,8 @@ async def _wait_for_room(cell: Cell, rooms: list[Mailbox]) -> None:
     """Wait until each of *rooms* has room. The time that this takes is not the handler's."""
     if all(each.has_room() for each in rooms):
         return
+    if cell.timeout is not None and cell.ends_at == float("inf"):
+        await trio.lowlevel.checkpoint()  # The first wait of a turn notes when it must end.
     began, ends_at = cell.kernel.now(), cell.ends_at
     cell.ends_at = float("inf")
     await make_room(cell, rooms)

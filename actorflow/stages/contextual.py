@@ -19,6 +19,7 @@ from actorflow.errors import ConfigurationError, MissingKey, UndeclaredKey
 from actorflow.graph.nodes import UNCHANGED, Send
 from actorflow.graph.stage import Stage
 from actorflow.runtime.cell import Cell
+from actorflow.runtime.effects import Addressed
 
 __all__ = ["checked", "chunks_key", "context_in", "context_out", "contextual", "given_context"]
 
@@ -40,8 +41,10 @@ def contextual(stage: Stage[Any, Any], call: Call, cell: Cell) -> Call:
             if error.key in before and type(error.key) is str:
                 raise UndeclaredKey(stage.name, "reads", error.key, stage.reads or ()) from error
             raise
-        if cell.turn is not None and cell.turn.skips:
-            return value
+        if cell.turn is not None and (effects := cell.turn.effects) is not None:
+            effects.emits = [_emitted(stage, before, view, each) for each in effects.emits]
+            if effects.skipped:
+                return value
         after = context_out(stage, before, view, value)
         if type(after) is Send and not getattr(cell.target, "routed", False):
             wanted = "a patch, as no Route or dict of routes follows that a Send could name"
@@ -80,6 +83,13 @@ def _checked(stage: Stage[Any, Any], schema: Any, value: Any, side: str) -> Any:
         raise ConfigurationError(option, value, f"a mapping, as {side}_schema looks at one")
     changes = validate(schema, value, where=stage.name, side=side)
     return {**value, **changes} if changes else value
+
+
+def _emitted(stage: Stage[Any, Any], before: Context, view: Context, value: Any) -> Any:
+    """What `ctx.emit` sends on: the same as if it had been returned."""
+    if type(value) is Addressed:
+        return Addressed(value.to, context_out(stage, before, view, value.value))
+    return context_out(stage, before, view, value)
 
 
 def context_in(stage: Stage[Any, Any], body: Any) -> Context:

@@ -7,7 +7,7 @@ from typing import Any
 from actorflow.wire.codec import decode, encode
 from actorflow.wire.frozen import FROZEN, is_frozen
 
-__all__ = ["Keepsake", "keep"]
+__all__ = ["Keepsake", "keep", "same"]
 
 
 class Keepsake:
@@ -37,3 +37,11 @@ def keep(value: Any) -> Keepsake | None:
         return Keepsake(value, encode(value))
     except Exception:  # EncodeError, or whatever a type of the user's own raises.
         return None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether the two are equal and of one type, as far as can be told."""
+    try:
+        return one is other or (type(one) is type(other) and bool(one == other))
+    except Exception:  # Of a type of the user's own.
+        return False

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from actorflow.core.context import Context
-from actorflow.core.envelope import DEPTH, UNWANTED, Envelope, child
+from actorflow.core.envelope import DEPTH, STEP, UNWANTED, Envelope, child
 from actorflow.errors import DeadlineExceeded
 from actorflow.graph.nodes import Batch
 from actorflow.graph.plan import Join
 from actorflow.runtime.bodies import copier
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.stages.build import StageCell
+from actorflow.stages.copies import same
 from actorflow.stages.items import Branch, Bundle, Group, put_together
 
 __all__ = ["Batcher", "Fork", "Gather", "Joiner"]
@@ -313,9 +314,7 @@ class Batcher(Gather):
         batch.priority = min(each.priority for each in members)
         deadlines = [each.deadline for each in members if each.deadline is not None]
         batch.deadline = min(deadlines, default=None)
-        depths = [(each.headers or {}).get(DEPTH) for each in members]
-        counted = [each for each in depths if type(each) is int]
-        batch.headers = {DEPTH: max(counted)} if counted else None
+        batch.headers = _common([each.headers or {} for each in members])
         self._let_go(members)
         self.mailbox.put(batch)
 
@@ -332,6 +331,19 @@ class Batcher(Gather):
                 self.mailbox.failed += 1
                 self.ledger.give_up(each, "expired", DeadlineExceeded(path), path)
         return found
+
+
+def _common(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What all members of a batch have in their *headers*, and the greatest of their depths."""
+    found = {
+        name: fact
+        for name, fact in headers[0].items()
+        if name not in (DEPTH, STEP) and all(same(fact, each.get(name)) for each in headers[1:])
+    }
+    depths = [each[DEPTH] for each in headers if type(each.get(DEPTH)) is int]
+    if depths:
+        found[DEPTH] = max(depths)
+    return found or None
 
 
 def _call_off(mailbox: Mailbox, envelope: Envelope) -> None:

@@ -8,6 +8,8 @@ A value that a step may change is packed before it gets it, so that the next att
 as it was. Attempts belong to a step: where one begins that is not the first of its turn, they
 begin anew. What cannot be packed is shared between attempts in a run without a store; with
 one there is no mark for it, so the message goes on at the last step that could be marked.
+Nor is there one behind a step that has sent or emitted something: that leaves when the turn
+commits, so what fails takes it back, and the step has to run again.
 """
 
 from __future__ import annotations
@@ -48,6 +50,22 @@ class Runnable:
     door: Any
 
 
+@attrs.frozen
+class _Mark:
+    """Where the next attempt goes on, with what, and with which metadata if they changed."""
+
+    done: int
+    name: str
+    value: Keepsake
+    facts: Keepsake | None
+
+    def put(self, envelope: Envelope) -> None:
+        """Mark *envelope*."""
+        if self.facts is not None:
+            envelope.headers = self.facts.copy()
+        mark(envelope, self.done, self.name, self.value.packed, self.value.original)
+
+
 class StepsCall:
     """The call of a stage that has steps.
 
@@ -79,17 +97,17 @@ class StepsCall:
         assert envelope is not None
         first, value = self._begin(envelope, body)
         keeps = self._by_step and (cell.chain.may_retry or cell.mailbox.journal is not None)
+        again: _Mark | None = None
         for index in range(first, len(self._steps)):
             step = self._steps[index]
-            kept = self._keep(value) if keeps and index > first else None
-            if kept is not None:
-                envelope.attempt = 1
+            if keeps and index > first and (made := self._mark(index, value, turn)) is not None:
+                again, envelope.attempt = made, 1
             try:
                 value = self._went_on(value, await self._run(step, value, turn))
             except BaseException as error:
                 _note(error, f"in step {step.name!r}, {index + 1} of {len(self._steps)}")
-                if kept is not None:
-                    mark(envelope, index, step.name, kept.packed, kept.original)
+                if again is not None:
+                    again.put(envelope)
                 raise
             if turn.effects is not None and turn.effects.skipped:
                 envelope.emitted = 0
@@ -119,6 +137,19 @@ class StepsCall:
         if packed is not None:
             value = decode(packed, max_bytes=None)
         return self._names.index(name), value
+
+    def _mark(self, index: int, value: Any, turn: Turn) -> _Mark | None:
+        """How to go on at the step *index* with *value*; `None` if nobody could."""
+        facts = None
+        if (effects := turn.effects) is not None:
+            if effects.asked:
+                return None
+            if effects.metadata is not None:
+                facts = self._keep(effects.metadata)
+                if facts is None:
+                    return None
+        kept = self._keep(value)
+        return None if kept is None else _Mark(index, self._names[index], kept, facts)
 
     def _keep(self, value: Any) -> Keepsake | None:
         """*value* as the next attempt is to have it; `None` if it cannot be kept."""

@@ -121,13 +121,27 @@ class Way:
         self.direct: bool = target.direct
         self.rooms: Sequence[Mailbox] = () if self.feedback else target.rooms()
 
-    def choose(self, headers: Mapping[str, Any], value: Any) -> Sent | None:
+    def choose(
+        self,
+        headers: Mapping[str, Any],
+        value: Any,
+        *,
+        named: bool = False,
+        copy: Callable[[], Any] | None = None,
+    ) -> Sent | None:
         """What of *value* goes this way, if any; *headers* go with it.
+
+        Args:
+            headers: Of the message.
+            value: What a turn gives.
+            named: Whether the handler has said that it goes to this stage; then no question is
+                asked.
+            copy: Gives `map` a value of its own, where others get *value* too.
 
         Raises:
             ConfigurationError: The handler has put something else where the depth is.
         """
-        if self.when is not None and not self.when(value):
+        if self.when is not None and not named and not self.when(value):
             return None
         if self.feedback:
             depth = headers.get(DEPTH, 0)
@@ -137,7 +151,7 @@ class Way:
             if self.max_depth is not None and depth >= self.max_depth:
                 return None
         if self.map is not None:
-            value = self.map(value)
+            value = self.map(value if copy is None else copy())
         if self._prepared is not None:
             value = self._prepared(value)
         return self, value, None if self.seen is None else self.seen.digest(value)
@@ -188,6 +202,7 @@ class Junction:
         self._plain = [each.target for each in ways] if all(map(_is_plain, ways)) else []
         self._routes: dict[str, list[Way]] = {}
         self._otherwise: list[Way] = []
+        self._maps = any(each.map is not None for each in ways)
         self.routed = any(each.route is not None or each.otherwise for each in ways)
         for each in ways:
             if each.route is not None:
@@ -212,13 +227,15 @@ class Junction:
         for value in values:
             sent.values += 1
             ways: Sequence[Way] = self._ways
-            if type(value) is Addressed:
+            if named := type(value) is Addressed:
                 ways = [each for each in ways if each.end == value.to]
                 value = value.value
             if self._routes or self._otherwise:
                 routed, value = self._routed(envelope, value)
                 ways = [*ways, *routed]
-            taken = [one for way in ways if (one := way.choose(headers, value)) is not None]
+            copy = copier(value, self._kernel, self.path) if self._maps and len(ways) > 1 else None
+            asked = (way.choose(headers, value, named=named, copy=copy) for way in ways)
+            taken = [each for each in asked if each is not None]
             sent += taken if len(taken) < 2 else self._unshared(taken, value)
         return sent
 

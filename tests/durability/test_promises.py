@@ -15,12 +15,15 @@ from trio.testing import wait_all_tasks_blocked
 from actorflow import (
     JsonLinesSink,
     LeaseLost,
+    Parallel,
+    Retry,
     RunInUseError,
     StoreUnavailable,
     TooManyFailures,
     stage,
 )
 from actorflow.durability import checkpointer
+from actorflow.durability.careful import LIMIT
 from actorflow.durability.memory import MemoryDisk, MemoryStore
 from actorflow.durability.sqlite import SqliteStore
 from actorflow.durability.store import Change, Owned
@@ -33,11 +36,13 @@ from tests.flows.flowing import Boom, Gate, counted, increment, pipeline
 from tests.flows.lives import (
     Disk,
     Held,
+    Life,
     Mortal,
     TapeSink,
     conserved,
     fed_and_killed,
     finished,
+    live,
 )
 
 # What a commit stands for ----------------------------------------------------------------
@@ -272,3 +277,22 @@ async def test_nobody_is_blamed_any_more_when_all_suspects_are_done() -> None:
     store = MemoryStore(disk=disk)
     store.open(new_session())
     assert store.load("run").blame == {}
+
+
+async def test_what_a_flow_does_itself_is_never_poison() -> None:
+    disk, tape = MemoryDisk(), list[Any]()
+    branches = [stage(increment, name=name, policies=[Retry(60)]) for name in "ab"]
+    flow = pipeline([Parallel(branches)], name="f")
+
+    async def feed(run: Any) -> None:
+        await run.feed_from(range(1))
+
+    # The last of them end when the branches are joined, before a cut says so.
+    for commits in (0, 2, *[1] * (LIMIT + 1)):
+        life = Life(Mortal(disk, commits))
+        assert await live(flow, life, feed, run_id="run", sink=TapeSink(tape)) is None
+    report = await live(flow, Life(Mortal(disk)), feed, run_id="run", sink=TapeSink(tape))
+
+    assert tape == [[1, 1]]
+    assert report is not None
+    assert report.counts == counted(fed=1, done=1)

@@ -463,3 +463,31 @@ async def test_map_has_one_entry_per_input_whatever_batches_do(count: int) -> No
     pairs = [list(range(count))[first : first + 2] for first in range(0, count, 2)]
     assert found == [value for pair in pairs for value in (sum(pair), None)][:count]
     assert listed == [value for pair in pairs for value in (pair, [])][:count]
+
+
+@pytest.mark.parametrize("where", ["stage", "edge"])
+async def test_a_batch_has_the_metadata_that_all_its_values_share(where: str) -> None:
+    seen: list[Any] = []
+
+    async def note(value: int, ctx: Turn) -> int:
+        ctx.metadata["own"] = value
+        ctx.metadata["list"] = [1]
+        return value
+
+    async def take(values: list[int], ctx: Turn) -> int:
+        seen.append((values, dict(ctx.metadata)))
+        return len(values)
+
+    size = Batch(2)
+    last = stage(take, batch=size if where == "stage" else None)
+    flow = Graph[Any, Any]().add(note, last)
+    flow.connect(note, last, batch=None if where == "stage" else size)
+    async with flow.open() as run:
+        results = run.results()
+        await run.feed([1, 2, 3], context={"tenant": "acme"})
+        await run.finish()
+        found = [each.metadata async for each in results if each.ok]
+
+    common = {"tenant": "acme", "list": [1]}
+    assert seen == [([1, 2], common), ([3], {**common, "own": 3})]
+    assert found == [common, {**common, "own": 3}]

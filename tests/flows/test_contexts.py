@@ -23,6 +23,7 @@ from actorflow import (
     Retry,
     SchemaError,
     Send,
+    StageError,
     Steps,
     Turn,
     UndeclaredKey,
@@ -462,3 +463,28 @@ async def test_one_of_them_that_fails_fails_the_item() -> None:
 
     assert (await pipeline(nodes).run([{"id": 1}])).counts == counted(fed=1, dead=1)
     assert trio.current_time() == 0  # The other was called off.
+
+
+async def test_what_a_stage_of_contexts_emits_is_what_it_might_have_returned() -> None:
+    @stage(reads=["id"], writes=["n"])
+    async def several(context: Context, ctx: Turn) -> dict[str, int]:
+        ctx.emit({"n": 1})
+        ctx.emit(context.set("n", 2))
+        return {"n": 3}
+
+    tape: list[Any] = []
+    await pipeline([several]).run([{"id": 1, "big": 9}], sink=tape.append)
+
+    assert [dict(each) for each in tape] == [{"id": 1, "big": 9, "n": each} for each in (1, 2, 3)]
+
+
+async def test_emitting_what_is_not_declared_fails_as_returning_it_does() -> None:
+    @stage(reads=["id"], writes=["n"])
+    async def wrong(context: Context, ctx: Turn) -> dict[str, int]:
+        ctx.emit({"bad": 1})
+        return {"n": 3}
+
+    with pytest.raises(StageError) as caught:
+        await pipeline([wrong]).invoke({"id": 1})
+
+    assert isinstance(caught.value.__cause__, UndeclaredKey)

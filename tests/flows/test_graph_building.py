@@ -113,6 +113,11 @@ async def test_a_flow_in_a_flow_says_of_its_results_which_stage_they_come_from()
             "'a' -> 'b' -> 'a' is a circle; if that is meant, mark the edge that leads back: "
             "connect('b', 'a', feedback=True)",
         ),
+        (
+            lambda: graph(named("a"), named("b")).connect("b", "a").connect("a", "b").plan,
+            "'b' -> 'a' -> 'b' is a circle; if that is meant, mark the edge that leads back: "
+            "connect('a', 'b', feedback=True)",
+        ),
     ],
 )
 def test_a_mistake_is_named(make: Any, text: str) -> None:

@@ -447,3 +447,32 @@ async def test_what_a_generator_yields_and_what_it_emits_have_ids_of_their_own()
     flow = Pipeline[Any, Any]([stage(gives), stage(tells)])
 
     assert await values(flow, [0]) == ["1 is 0.0", "2 is 0.1", "3 is 0.2"]
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+async def test_a_map_may_change_what_it_gets_and_no_other_edge_sees_it(first: str) -> None:
+    async def found(value: int) -> dict[str, Any]:
+        return {"id": value, "secret": "s"}
+
+    def public(row: dict[str, Any]) -> dict[str, Any]:
+        del row["secret"]
+        return row
+
+    flow = graph(found, passing("a"), passing("b"))
+    for each in ("ab", "ba")[first == "b"]:
+        flow.connect(found, each, map=public if each == "a" else None)
+
+    got = {each.stage: each.value for each in await outcomes(flow, [1])}
+
+    assert got == {"a": {"id": 1}, "b": {"id": 1, "secret": "s"}}
+
+
+async def test_a_stage_that_emit_names_gets_the_value_whatever_its_edge_asks() -> None:
+    async def both(value: int, ctx: Turn) -> int:
+        ctx.emit(f"direct {value}", to="b")
+        return value
+
+    flow = graph(both, passing("a"), passing("b"))
+    flow.connect(both, "a").connect(both, "b", when=lambda value: False)
+
+    assert sorted(map(str, [each.value for each in await outcomes(flow, [1])])) == ["1", "direct 1"]

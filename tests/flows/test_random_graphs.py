@@ -280,7 +280,7 @@ class World:
             async def choose(value: Any) -> Send:
                 return Send(str(draw(name, value, len(node.bodies))), f"{name}({value})")
 
-            return [stage(choose, name=name), Route(table)]
+            return [stage(choose, name=name, policies=[RETRY]), Route(table)]
         rows = [self.row(each, f"{name}.{slot}.") for slot, each in enumerate(node.branches)]
         return [Parallel(rows, join=node.join, name=f"{name}+")]
 

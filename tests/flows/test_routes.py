@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from actorflow import (
+    CompilationError,
     Context,
     Fixed,
     Graph,
@@ -255,3 +256,11 @@ async def test_figures_count_what_took_each_route() -> None:
         "z": 5,
     }
     assert report.stages["rank"].emitted == 5
+
+
+def test_a_generator_of_contexts_chooses_no_route() -> None:
+    async def split(context: Context) -> AsyncIterator[Send]:
+        yield Send("even")
+
+    with pytest.raises(CompilationError, match="'split', a generator of contexts: what it yields"):
+        Pipeline([split, {"even": named("even")}])

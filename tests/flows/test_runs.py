@@ -571,3 +571,26 @@ async def test_a_run_without_a_source_needs_a_store(world: World) -> None:
 
     with pytest.raises(ConfigurationError, match="source must be"):
         await flow.run()
+
+
+@pytest.mark.parametrize(("name", "runs"), [("a", "abc"), ("b", "bc"), ("c", "c")])
+async def test_in_a_circle_what_leads_back_is_not_before(name: str, runs: str) -> None:
+    ran: list[str] = []
+
+    def passing(name: str) -> Any:
+        async def work(value: int) -> int:
+            ran.append(name)
+            await trio.sleep(1)
+            return value
+
+        return stage(work, name=name)
+
+    flow = Graph[Any, Any]("f").add(*map(passing, "abc")).connect("a", "b").connect("b", "c")
+    flow.connect("c", "a", feedback=True, when=lambda value: False)
+    store = MemoryStore(blocking=False)
+    await flow.run([1], store=store, run_id="run", keep=20)
+    ran.clear()
+    new = await flow.runs(store).fork("run", from_stage=name)
+    await flow.run(store=store, run_id=new)
+
+    assert "".join(ran) == runs

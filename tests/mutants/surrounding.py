@@ -15,8 +15,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "attempts_of_all_steps_together",
         "stages/steps.py",
-        "                envelope.attempt = 1\n",
-        "                envelope.attempt += 0\n",
+        "                again, envelope.attempt = made, 1\n",
+        "                again = made\n",
         (f"{STEPS}::test_by_step_each_step_has_all_attempts",),
     ),
     Mutant(

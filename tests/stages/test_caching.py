@@ -272,15 +272,25 @@ async def test_skips_and_turns_that_did_more_than_return_are_never_remembered() 
     assert report.counts == counted(fed=6, done=4, skipped=2)
 
 
-async def test_metadata_of_the_handler_is_not_part_of_the_value() -> None:
+async def test_a_hit_has_the_metadata_of_the_handler_and_the_rest_of_its_own_item() -> None:
+    runs = 0
+
     async def handler(value: int, ctx: Turn) -> int:
-        ctx.metadata["ran"] = True
+        nonlocal runs
+        runs += 1
+        ctx.metadata["ran"] = [runs]
+        del ctx.metadata["raw"]
         return value
 
-    async with pipeline([stage(handler, policies=[Cache(60)])]).stream([1, 1]) as results:
-        found = [result.metadata async for result in results]
+    flow = pipeline([stage(handler, policies=[Cache(60)])])
+    async with flow.open(ordered=True) as run:
+        results = run.results()
+        for tenant in "ab":
+            await run.feed([1], context={"tenant": tenant, "raw": 1})
+            found = await anext(results)
+            assert found.metadata == {"tenant": tenant, "ran": [1]}
 
-    assert found == [{"ran": True}, {}]
+    assert runs == 1
 
 
 class Odd:

@@ -415,22 +415,6 @@ async def test_an_atomic_generator_may_keep_no_more_than_a_turn_may_send() -> No
         await pipeline([stage(flood, atomic=True)]).invoke_all(0)
 
 
-async def test_a_generator_can_see_how_much_it_has_given_before() -> None:
-    seen: list[int] = []
-
-    async def resumed(_: int, ctx: Turn) -> AsyncIterator[int]:
-        seen.append(ctx.emitted)
-        yield 0
-        yield 1
-        if ctx.attempt == 1:
-            raise ValueError
-
-    flow = pipeline([stage(resumed, policies=[Retry(2, backoff=Fixed(0))])])
-
-    assert await flow.invoke_all(0) == [0, 1]
-    assert seen == [0, 2]
-
-
 async def test_an_empty_generator_skips_its_item() -> None:
     async def none(value: int) -> AsyncIterator[int]:
         for _ in ():
@@ -623,3 +607,23 @@ async def test_in_a_thread_of_ones_own_there_is_no_turn() -> None:
 
     with pytest.raises(StageError, match="there is no turn here"):
         await pipeline([starts]).invoke(0)
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 2])
+async def test_the_wait_for_room_is_not_the_time_of_a_generator(
+    capacity: int, autojump_clock: None
+) -> None:
+    async def pages(_: int) -> AsyncIterator[int]:
+        for page in range(6):
+            yield page
+
+    async def slow(page: int) -> int:
+        await trio.sleep(3)
+        return page
+
+    tape: list[int] = []
+    flow = pipeline([stage(pages, timeout=1), stage(slow, capacity=capacity)])
+    report = await flow.run([0], sink=tape.append)
+
+    assert tape == [*range(6)]
+    assert report.counts == counted(fed=1, done=1)

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 import trio
 
-from actorflow import ConfigurationError, Failed, Fixed, Retry, StageError, stage
+from actorflow import (
+    Chunk,
+    ConfigurationError,
+    Context,
+    Failed,
+    Fixed,
+    Parallel,
+    Retry,
+    StageError,
+    Turn,
+    stage,
+)
 from actorflow.durability.memory import MemoryDisk, MemoryStore
 from tests.flows.flowing import Boom, counted, increment, pipeline
 from tests.flows.lives import Mortal, TapeSink, fed_and_killed, finished
@@ -162,3 +173,44 @@ async def test_a_failed_piece_is_nothing_that_its_stage_received(killed: bool) -
     figures = [(each.received, each.emitted, each.failed) for each in report.stages.values()]
     assert figures[0][:2] == (2 + killed, 2 + killed)
     assert figures[1] == (2 + killed, 3 * (2 + killed), 2 * (2 + killed))
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+async def test_a_failed_piece_of_a_context_is_a_dead_letter_and_no_value(chunks: bool) -> None:
+    async def scan(context: Context, ctx: Turn) -> AsyncIterator[Any]:
+        yield 1
+        yield Failed(Boom("two"))
+        yield 3
+        if ctx.attempt == 1:
+            raise Boom("once")
+        yield Failed(Boom("four"))
+
+    async def left(context: Context) -> dict[str, Any]:
+        return {"left": context["scan_chunks"]}
+
+    async def right(context: Context) -> dict[str, Any]:
+        return {"right": context["scan_chunks"]}
+
+    flow = pipeline([stage(scan, policies=[Retry(2, backoff=Fixed(0))]), Parallel([left, right])])
+    async with flow.stream([{}], chunks=chunks) as results:
+        pieces = [each.value async for each in results if isinstance(each, Chunk)]
+    report = await flow.run([{}])
+
+    assert pieces == ([1, 3] if chunks else [])
+    assert [repr(each.error) for each in report.dead] == ["Boom('two')", "Boom('four')"]
+    assert len({each.id for each in report.dead}) == 2
+    assert report.counts == counted(fed=1, dead=1)
+
+
+async def test_a_failed_piece_may_be_emitted_by_any_stage() -> None:
+    async def some(value: int, ctx: Turn) -> int:
+        ctx.emit(Failed(Boom("part")))
+        ctx.emit(value + 1)
+        return value
+
+    tape: list[int] = []
+    report = await pipeline([some, increment]).run([1], sink=tape.append)
+
+    assert sorted(tape) == [2, 3]
+    assert [repr(each.error) for each in report.dead] == ["Boom('part')"]
+    assert report.counts == counted(fed=1, dead=1)

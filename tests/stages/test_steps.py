@@ -413,8 +413,9 @@ async def test_no_handler_ever_sees_the_mark() -> None:
     async with flow.stream([1]) as results:
         found = [each.metadata async for each in results]
 
-    assert seen == [({}, {"first": True}, 0), ({}, {}, 1), ({}, {}, 0)]
-    assert found == [{}]
+    facts = {"first": True}
+    assert seen == [({}, facts, 0), (facts, facts, 1), (facts, facts, 0)]
+    assert found == [facts]
 
 
 async def test_the_mark_is_not_carried_along() -> None:
@@ -550,3 +551,62 @@ async def test_a_value_that_cannot_be_packed_is_shared_between_the_attempts_of_a
 
     assert await flow.invoke(0) == 1
     assert seen[0] is seen[1]
+
+
+async def outcome_of(steps: Steps, **options: Any) -> list[Any]:
+    """What comes out of a stage of *steps*, with what is attached to it."""
+    flow = pipeline([stage(steps, name="both", policies=[AGAIN])])
+    async with flow.stream([1], **options) as results:
+        found = [(each.value, dict(each.metadata)) async for each in results if each.ok]
+    return sorted(found, key=repr)
+
+
+@pytest.mark.parametrize("store", [None, "memory:"])
+@pytest.mark.parametrize("sends", ["emits", "feeds", "attaches"])
+async def test_what_a_step_has_sent_is_not_lost_when_a_later_one_fails(
+    sends: str, store: str | None
+) -> None:
+    runs: list[int] = []
+    fails = 0
+
+    async def fetch(value: int, ctx: Turn) -> int:
+        runs.append(value)
+        if sends == "emits":
+            ctx.emit([value])
+        elif sends == "feeds" and value == 1:
+            ctx.feed(50, stage="both")
+        elif sends == "attaches":
+            ctx.metadata["etag"] = ["abc"]
+        return value + 1
+
+    async def keep(value: int) -> int:
+        return value
+
+    async def parse(value: int) -> int:
+        nonlocal fails
+        if fails:
+            fails -= 1
+            raise Boom("parse")
+        return value
+
+    steps = Steps(fetch, keep, parse)
+    undisturbed = await outcome_of(steps, store=store)
+    first = len(runs)
+    fails = 1
+
+    assert await outcome_of(steps, store=store, run_id="again") == undisturbed
+    assert len(runs) - first == (first if sends == "attaches" else first + 1)
+
+
+async def test_a_step_behind_one_that_emits_has_no_more_attempts_than_the_stage() -> None:
+    log = Log(c=9)
+
+    async def emitting(value: Any, ctx: Turn) -> Any:
+        ctx.emit("x")
+        return value
+
+    flow = pipeline([stage(Steps(log.step("a"), emitting, log.step("c")), policies=[AGAIN])])
+    report = await flow.run(["-"])
+
+    assert report.counts == counted(fed=1, dead=1)
+    assert log.lines == ["a1", "c1", "c2", "c3"]
