@@ -20,6 +20,7 @@ __all__ = [
     "count",
     "counts",
     "flag",
+    "function",
     "known_names",
     "name",
     "optional",
@@ -107,13 +108,27 @@ def name(option: str, value: object) -> str:
     raise ConfigurationError(option, value, "1 to 200 printable characters without '/'")
 
 
+def function(option: str, value: object, *given: str) -> Callable[..., Any]:
+    """A function, plain or async, that can be called with what is *given* by position."""
+    listed = ", ".join(given)
+    wanted = f"a function of {listed if len(given) == 1 else f'({listed})'}"
+    if not callable(value):
+        raise ConfigurationError(option, value, wanted)
+    try:
+        inspect.signature(value).bind(*given)
+    except TypeError as error:
+        raise ConfigurationError(option, value, f"{wanted} ({error})") from None
+    except ValueError:  # It cannot be looked into, as many in C.
+        pass
+    return value
+
+
 def plain_function(option: str, value: object) -> Callable[[Any], Any]:
     """A function of the value that answers at once."""
-    if not callable(value):
-        raise ConfigurationError(option, value, "a function of the value")
-    if any(map(inspect.iscoroutinefunction, (value, type(value).__call__))):
+    found = function(option, value, "the value")
+    if any(map(inspect.iscoroutinefunction, (found, type(found).__call__))):
         raise ConfigurationError(option, value, "a plain function, not an `async def`")
-    return value
+    return found
 
 
 def optional(check: Callable[..., T], option: str, value: object, **rules: bool | int) -> T | None:

@@ -76,10 +76,12 @@ def _flag(option: str, value: object) -> bool:
     return value
 
 
-def _function(option: str, value: object) -> Callable[..., Any]:
-    if not callable(value):
-        raise ConfigurationError(option, value, "a function")
-    return value
+def _of_the_value(option: str, value: object) -> Callable[..., Any]:
+    return options.function(option, value, "the value")
+
+
+def _of_the_result(option: str, value: object) -> Callable[..., Any]:
+    return options.function(option, value, "the result")
 
 
 def _batch(option: str, value: object) -> Batch:
@@ -104,7 +106,7 @@ def _key(option: str, value: object) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(value):
         wanted = "a plain function, as it is called before the message is leased"
         raise ConfigurationError(option, value, wanted)
-    return _function(option, value)
+    return options.function(option, value, "the value")
 
 
 def failure_hook(option: str, value: object) -> Callable[..., Any] | str:
@@ -113,6 +115,7 @@ def failure_hook(option: str, value: object) -> Callable[..., Any] | str:
         return "halt"
     if not callable(value):
         raise ConfigurationError(option, value, "a function or 'halt'")
+    options.function(option, value, "the dead letter")
     return value
 
 
@@ -165,7 +168,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "key": (None, partial(options.optional, _key)),
     "unpack": (False, _flag),
-    "skip_if": (None, partial(options.optional, _function)),
+    "skip_if": (None, partial(options.optional, _of_the_value)),
     "batch": (None, partial(options.optional, _batch)),
     "reads": (None, partial(options.optional, _keys)),
     "writes": (None, partial(options.optional, _keys)),
@@ -173,9 +176,9 @@ RULES: Mapping[str, Rule] = {
     "output_schema": (None, partial(options.optional, _schema)),
     "isolation": ("copy", partial(options.choice, allowed=("copy", "share"))),
     "atomic": (False, _flag),
-    "on_success": (None, partial(options.optional, _function)),
+    "on_success": (None, partial(options.optional, _of_the_result)),
     "on_failure": (None, partial(options.optional, failure_hook)),
-    "on_skip": (None, partial(options.optional, _function)),
+    "on_skip": (None, partial(options.optional, _of_the_value)),
     "limits": (None, options.counts),
     "rates": (None, _rates),
     "priorities": (True, _flag),

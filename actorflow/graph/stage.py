@@ -65,8 +65,8 @@ class Stage(Generic[In, Out]):
         overflow: What a full mailbox does with one more: ``"block"`` makes the sender
             wait, ``"fail"`` raises `MailboxFull`, ``"drop_new"`` and ``"drop_old"`` make a
             dead letter of one.
-        key: Gives the key of a value; of each key one message is worked on at a time, in
-            order, over retries too. `None` is no order between workers.
+        key: Gives the key of a value (of a batch: of its list); of each key one message is worked
+            on at a time, in order, over retries too. `None` is no order between workers.
         unpack: Spread a tuple or list over the parameters, a dict over their names. Never
             guessed from the value.
         skip_if: Given the value, plain or async: if true, the item is skipped here.

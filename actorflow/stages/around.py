@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
+from actorflow import options
 from actorflow.errors import ConfigurationError
 from actorflow.runtime.turn import Turn
 
@@ -29,6 +30,7 @@ def check_middleware(option: str, middleware: Any) -> tuple[Any, ...]:
         if isinstance(each, type) or not callable(each):
             wanted = "an async function of (call, value, ctx)"
             raise ConfigurationError(f"{option}[{index}]", each, wanted)
+        options.function(f"{option}[{index}]", each, "call", "value", "ctx")
     return tuple(middleware)
 
 

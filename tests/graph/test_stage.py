@@ -311,9 +311,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"overflow": "drop"},
         ".overflow must be one of 'block', 'fail', 'drop_new', 'drop_old', got 'drop'",
     ),
-    ({"key": "host"}, ".key must be a function, got 'host'"),
+    ({"key": "host"}, ".key must be a function of the value, got 'host'"),
     ({"unpack": 1}, ".unpack must be True or False, got 1"),
-    ({"skip_if": True}, ".skip_if must be a function, got True"),
+    ({"skip_if": True}, ".skip_if must be a function of the value, got True"),
     ({"isolation": "deep"}, ".isolation must be one of 'copy', 'share', got 'deep'"),
     ({"atomic": "yes"}, ".atomic must be True or False, got 'yes'"),
     ({"on_failure": "stop"}, ".on_failure must be a function or 'halt', got 'stop'"),
@@ -399,3 +399,12 @@ def test_a_class_of_callable_objects_in_place_of_an_object_is_an_error() -> None
     assert message(lambda: declare(Parser)) == (
         f"stage() must be given an instance: write Parser(), not Parser, got {Parser!r}"
     )
+
+
+@pytest.mark.parametrize("option", ["key", "skip_if", "on_success", "on_skip", "on_failure"])
+def test_a_function_that_cannot_be_called_so_is_told_at_once(option: str) -> None:
+    given: dict[str, Any] = {option: lambda one, two: None}
+    found = message(lambda: stage(fetch, **given))
+
+    assert found.startswith(f"stage 'fetch'.{option} must be a function of the ")
+    assert "(missing a required argument: 'two')" in found
