@@ -125,9 +125,8 @@ class Way:
         self,
         headers: Mapping[str, Any],
         value: Any,
-        *,
-        named: bool = False,
-        copy: Callable[[], Any] | None = None,
+        named: bool,
+        copy: Callable[[], Any] | None,
     ) -> Sent | None:
         """What of *value* goes this way, if any; *headers* go with it.
 
@@ -136,7 +135,7 @@ class Way:
             value: What a turn gives.
             named: Whether the handler has said that it goes to this stage; then no question is
                 asked.
-            copy: Gives `map` a value of its own, where others get *value* too.
+            copy: Gives `map` a value of its own, where others get *value* too; else `None`.
 
         Raises:
             ConfigurationError: The handler has put something else where the depth is.
@@ -233,9 +232,12 @@ class Junction:
             if self._routes or self._otherwise:
                 routed, value = self._routed(envelope, value)
                 ways = [*ways, *routed]
-            copy = copier(value, self._kernel, self.path) if self._maps and len(ways) > 1 else None
-            asked = (way.choose(headers, value, named=named, copy=copy) for way in ways)
-            taken = [each for each in asked if each is not None]
+            copy = None
+            if self._maps and len(ways) > 1:
+                copy = copier(value, self._kernel, self.path)
+            taken = [
+                one for way in ways if (one := way.choose(headers, value, named, copy)) is not None
+            ]
             sent += taken if len(taken) < 2 else self._unshared(taken, value)
         return sent
 
