@@ -172,7 +172,9 @@ class HandlerCrashes(Fault):
     Attributes:
         path: Of the actor or stage, such as ``/bank/alice``.
         turn: In this turn, counted over all that have this path or are below it, from 1.
-        resume: When it goes on after this wait, from 1; 0 is before it begins.
+        resume: When it goes on after this wait of its own, from 1; 0 is before it begins. No such
+            waits are those of the runtime around it, such as for room for what a generator gives,
+            and those that hand something over: a nursery's end, a lock, a value of a channel.
     """
 
     path: str

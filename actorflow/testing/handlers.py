@@ -1,6 +1,7 @@
 """Let handlers crash, come late or never end: a pump around what an actor calls.
 
-The pump hands on what the handler waits for, and counts: at the planned place it throws.
+The pump hands on what the handler waits for, and counts the waits of the handler's own: at the
+planned one it throws.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import trio
 
+from actorflow.runtime.mailbox import Mailbox
 from actorflow.testing.faults import (
     FaultPlan,
     HandlerCrashes,
@@ -21,6 +23,20 @@ from actorflow.testing.faults import (
 )
 
 __all__ = ["HandlerCrash", "HandlerFaults"]
+
+#: Whose waits end with a place, a lock, a value or all children in one's hands, or else by a
+#: cancellation, which gives them back. Any other error would lose them.
+HAND_OVER = (
+    Mailbox,
+    trio.CapacityLimiter,
+    trio.Condition,
+    trio.Lock,
+    trio.MemoryReceiveChannel,
+    trio.MemorySendChannel,
+    trio.Nursery,
+    trio.Semaphore,
+    trio.lowlevel.ParkingLot,
+)
 
 
 class HandlerCrash(BaseException):
@@ -86,8 +102,8 @@ class HandlerFaults:
 def _pumped(
     coroutine: Coroutine[Any, Any, Any], resume: int, crash: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
-    """Run *coroutine*, into which *crash* is thrown when it goes on for the *resume*-th time."""
-    resumed = 0
+    """Run *coroutine*, into which *crash* is thrown when it goes on after its *resume*-th wait."""
+    waits = 0
     step: Any = coroutine.send
     value: Any = None
     while True:
@@ -95,11 +111,32 @@ def _pumped(
             trap = step(value)
         except StopIteration as stop:
             return stop.value
+        own = _is_own(coroutine)
+        waits += own
         try:
             value = yield trap
             step = coroutine.send
-            resumed += 1
-            if resumed == resume:
+            if own and waits == resume:
                 crash()
         except BaseException as error:
             step, value = coroutine.throw, error
+
+
+def _is_own(waiting: Any) -> bool:
+    """Whether what *waiting* waits for is awaited by code of the handler's own, and may raise."""
+    own = False
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        if frame is None:
+            return True  # An asynchronous generator or an `__await__`, into which nobody sees.
+        if isinstance(frame.f_locals.get("self"), HAND_OVER):
+            return False
+        own = own or not _is_ours(frame.f_globals.get("__name__", ""))
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+    return own
+
+
+def _is_ours(module: str) -> bool:
+    """Whether *module* is the runtime or what it runs on; the laboratory stands for handlers."""
+    house = module.startswith("actorflow.") and not module.startswith("actorflow.testing.")
+    return house or module == __name__ or module.partition(".")[0] in ("trio", "outcome")
