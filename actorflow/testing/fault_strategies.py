@@ -29,6 +29,7 @@ from actorflow.testing.faults import (
     DiskFull,
     Fault,
     FaultPlan,
+    HandlerCancelled,
     HandlerCrashes,
     HandlerHangs,
     HandlerSlow,
@@ -56,7 +57,7 @@ SURVIVED: tuple[type[Fault], ...] = (
 )
 
 #: Those that the handlers under given paths get over if something retries them.
-OF_HANDLERS: tuple[type[Fault], ...] = (HandlerCrashes, HandlerSlow)
+OF_HANDLERS: tuple[type[Fault], ...] = (HandlerCrashes, HandlerSlow, HandlerCancelled)
 
 #: All there are, the simplest first. A hanging handler needs a timeout; of a run that is taken
 #: or a store that hangs `main` hears by an error, and has to begin anew; what a disk that lies
@@ -106,7 +107,8 @@ def fault_plans(
 
     Args:
         kinds: Of faults; by default those that a durable system gets over by itself, and with
-            *paths* crashes and delays of those handlers. `FAULT_KINDS` is all there are.
+            *paths* crashes, delays and stray cancellations of those handlers. `FAULT_KINDS` is
+            all there are.
         paths: Of actors and stages whose handlers crash, come late or hang.
         max_faults: Most faults of a plan.
         max_step: The last step of the scheduler at which something happens.
@@ -148,7 +150,7 @@ def _usable(kinds: Collection[type[Fault]] | None, reach: Range) -> tuple[type[F
     if wrong or not kinds:
         names = ", ".join(each.__name__ for each in FAULT_KINDS)
         raise ConfigurationError("fault_plans() kinds", kinds, f"one or more of {names}")
-    handlers = HandlerCrashes, HandlerSlow, HandlerHangs
+    handlers = *OF_HANDLERS, HandlerHangs
     usable = tuple(
         each for each in FAULT_KINDS if each in kinds and (reach.paths or each not in handlers)
     )
@@ -200,6 +202,11 @@ def _crashes(draws: Draws, reach: Range, life: int) -> Fault:
     return HandlerCrashes(path, turn, resume=draws.number(0, 3), life=life)
 
 
+def _cancelled(draws: Draws, reach: Range, life: int) -> Fault:
+    path, turn = chosen(draws, reach.paths), draws.number(1, reach.max_turn)
+    return HandlerCancelled(path, turn, wait=draws.number(1, 4), life=life)
+
+
 def _slow(draws: Draws, reach: Range, life: int) -> Fault:
     path, turn = chosen(draws, reach.paths), draws.number(1, reach.max_turn)
     return HandlerSlow(path, turn, chosen(draws, SECONDS), life=life)
@@ -224,6 +231,7 @@ _MAKERS: dict[type[Fault], Callable[[Draws, Range, int], Fault]] = {
     ClockJumps: _jumps,
     HandlerCrashes: _crashes,
     HandlerSlow: _slow,
+    HandlerCancelled: _cancelled,
     HandlerHangs: lambda draws, reach, life: HandlerHangs(
         chosen(draws, reach.paths), draws.number(1, reach.max_turn), life=life
     ),

@@ -26,6 +26,7 @@ __all__ = [
     "DiskFull",
     "Fault",
     "FaultPlan",
+    "HandlerCancelled",
     "HandlerCrashes",
     "HandlerHangs",
     "HandlerSlow",
@@ -180,6 +181,22 @@ class HandlerCrashes(Fault):
     path: str
     turn: int
     resume: int = attrs.field(default=0, kw_only=True)
+
+
+@attrs.frozen(repr=False)
+class HandlerCancelled(Fault):
+    """A cancel scope that is none of the runtime's fires in a turn: the turn fails with
+    `StrayCancelled`, unless its handler takes that for its end and returns.
+
+    Attributes:
+        path: Of the actor or stage.
+        turn: In this turn, counted as for `HandlerCrashes`.
+        wait: At this wait, from 1, be it the handler's own or the runtime's inside it.
+    """
+
+    path: str
+    turn: int
+    wait: int = attrs.field(default=1, kw_only=True)
 
 
 @attrs.frozen(repr=False)

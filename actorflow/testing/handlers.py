@@ -1,7 +1,8 @@
-"""Let handlers crash, come late or never end: a pump around what an actor calls.
+"""Let handlers crash, be cancelled, come late or never end: pumps around what an actor calls.
 
-The pump hands on what the handler waits for, and counts the waits of the handler's own: at the
-planned one it throws.
+A pump hands on what the handler waits for, and counts: at the planned wait it throws, or fires
+a cancel scope. An error is thrown only where the handler's own code waits for what may raise; a
+scope fires wherever it is open.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import trio
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.testing.faults import (
     FaultPlan,
+    HandlerCancelled,
     HandlerCrashes,
     HandlerHangs,
     HandlerSlow,
@@ -53,12 +55,9 @@ class HandlerFaults:
     """
 
     def __init__(self, plan: FaultPlan, life: int, note: Callable[[str], None]) -> None:
-        crashes = plan.picked(HandlerCrashes, life)
-        self._faults: list[Any] = [
-            *crashes,
-            *plan.picked(HandlerSlow, life),
-            *plan.picked(HandlerHangs, life),
-        ]
+        self._faults: list[Any] = []
+        for kind in (HandlerCrashes, HandlerCancelled, HandlerSlow, HandlerHangs):
+            self._faults += plan.picked(kind, life)
         self._note = note
         self._turns: dict[str, int] = {}
 
@@ -74,32 +73,39 @@ class HandlerFaults:
         self, path: str, call: Callable[[Any], Any], coroutines: bool, body: Any
     ) -> Any:
         turn = self._turns[path] = self._turns.get(path, 0) + 1
-        resume = None
+        crash = cancel = None
         for fault in self._faults:
             if (fault.path, fault.turn) != (path, turn):
                 continue
             if isinstance(fault, HandlerCrashes):
-                resume = fault.resume
-                continue
-            seconds = fault.seconds if isinstance(fault, HandlerSlow) else math.inf
-            self._note(f"handler {path} turn {turn} waits {seconds:g} s")
-            await trio.sleep(seconds)
-        if resume == 0:
+                crash = fault.resume
+            elif isinstance(fault, HandlerCancelled):
+                cancel = fault.wait
+            else:
+                seconds = fault.seconds if isinstance(fault, HandlerSlow) else math.inf
+                self._note(f"handler {path} turn {turn} waits {seconds:g} s")
+                await trio.sleep(seconds)
+        if crash == 0:
             self._crash(path, turn)
         value = call(body)
         if not coroutines:
             return value
-        if resume is None:
-            return await value
-        return await _pumped(value, resume, lambda: self._crash(path, turn))
+        if crash is not None:
+            value = _crashing(value, crash, lambda: self._crash(path, turn))
+        if cancel is not None:
+            return await _cut_off(value, cancel, lambda: self._tell_cut_off(path, turn))
+        return await value
 
     def _crash(self, path: str, turn: int) -> None:
         self._note(f"handler {path} turn {turn} crashes")
         raise HandlerCrash(f"{path}, turn {turn}")
 
+    def _tell_cut_off(self, path: str, turn: int) -> None:
+        self._note(f"handler {path} turn {turn} is cancelled")
+
 
 @types.coroutine
-def _pumped(
+def _crashing(
     coroutine: Coroutine[Any, Any, Any], resume: int, crash: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
     """Run *coroutine*, into which *crash* is thrown when it goes on after its *resume*-th wait."""
@@ -118,6 +124,44 @@ def _pumped(
             step = coroutine.send
             if own and waits == resume:
                 crash()
+        except BaseException as error:
+            step, value = coroutine.throw, error
+
+
+async def _cut_off(awaitable: Any, wait: int, tell: Callable[[], None]) -> Any:
+    """Run *awaitable* in a scope that fires at its *wait*-th wait; what then comes out is let out
+    past that scope, so that a `Cancelled` is a stray."""
+    with trio.CancelScope() as scope:
+        try:
+            return await _firing(awaitable, wait, scope, tell)
+        except BaseException as error:
+            raised = error
+    try:
+        raise raised
+    finally:
+        del raised
+
+
+@types.coroutine
+def _firing(
+    coroutine: Any, wait: int, scope: trio.CancelScope, tell: Callable[[], None]
+) -> Generator[Any, Any, Any]:
+    """Run *coroutine*, and cancel *scope* at its *wait*-th wait."""
+    waits = 0
+    step: Any = coroutine.send
+    value: Any = None
+    while True:
+        try:
+            trap = step(value)
+        except StopIteration as stop:
+            return stop.value
+        waits += 1
+        if waits == wait:
+            tell()
+            scope.cancel()
+        try:
+            value = yield trap
+            step = coroutine.send
         except BaseException as error:
             step, value = coroutine.throw, error
 

@@ -8,9 +8,21 @@ from typing import Any
 import pytest
 import trio
 
-from actorflow import Fixed, Pipeline, Retry, Turn, stage
-from actorflow.testing import HandlerCrashes, World, simulate
-from tests.scenarios.drawing import play, scenario
+from actorflow import (
+    Actor,
+    ActorSystem,
+    AskFailed,
+    Fixed,
+    Pipeline,
+    Retry,
+    StrayCancelled,
+    Timeout,
+    Turn,
+    stage,
+)
+from actorflow.testing import HandlerCancelled, HandlerCrashes, World, simulate
+from actorflow.testing.flow_handlers import AGAIN as LONG
+from actorflow.testing.flow_handlers import remote, several
 
 AGAIN = Retry(3, backoff=Fixed(0.0))
 
@@ -51,8 +63,24 @@ def test_a_crash_of_a_generator_leaves_the_room_that_it_was_promised(
     assert len(crashes) == (resume < 4)  # It waits three times; room is waited for beside that.
 
 
-def test_a_drawn_generator_before_a_narrow_stage_comes_to_its_end() -> None:
-    assert play(scenario(105361)).violation is None
+def test_a_generator_before_processes_with_one_place_comes_to_its_end() -> None:
+    """Drawn once, when it hung: the scenario of seed 105361."""
+    flow: Pipeline[Any, Any] = Pipeline(
+        [
+            stage(several, name="a", policies=[LONG]),
+            stage(remote, name="b", runs_in="process", workers=2, capacity=1),
+        ],
+        name="drawn",
+        policies=[LONG, Timeout(60.0)],
+    )
+    crashes = [HandlerCrashes("/drawn/a", 3, resume=2), HandlerCrashes("/drawn/a", 6, resume=1)]
+
+    async def main(world: World) -> int:
+        report = await flow.run(range(6), store=world.store, run_id="r")
+        return report.counts["done"] + report.counts["skipped"]
+
+    for seed in range(20):
+        assert simulate(main, seed=seed, faults=crashes).result == 6
 
 
 class Awaited:
@@ -146,3 +174,134 @@ def test_room_in_another_run_is_no_wait_of_the_handlers_own() -> None:
     for resume in range(1, 5):
         faults = [HandlerCrashes("/f/feeds", 1, resume=resume)]
         assert simulate(main, faults=faults).result >= 4
+
+
+# A scope that is nobody's ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wait", range(1, 8))
+@pytest.mark.parametrize("turn", [1, 2])
+def test_a_stray_cancellation_is_a_failed_attempt_that_is_made_again(turn: int, wait: int) -> None:
+    run = simulate(narrow, faults=[HandlerCancelled("/narrow/pieces", turn, wait=wait)])
+
+    assert run.result == EMITTED
+
+
+def test_it_strikes_the_runtimes_own_waits_too() -> None:
+    """A generator may leave its scope open while it gives a piece."""
+    waits = []
+    for wait in range(1, 8):
+        run = simulate(narrow, faults=[HandlerCancelled("/narrow/pieces", 1, wait=wait)])
+        waits.append(any("is cancelled" in each.what for each in run.trace))
+
+    assert sum(waits) > 3  # It has three of its own.
+
+
+async def cancelled(policies: list[Any]) -> list[Any]:
+    """What came of three asks, of the second of which the turn is cancelled."""
+
+    class Counter(Actor):
+        count: int = 0
+
+        async def receive(self, message: Any, ctx: Turn) -> Any:
+            self.count += 1
+            await trio.sleep(1)
+            return self.count, ctx.attempt
+
+    found: list[Any] = []
+    async with ActorSystem("s") as system:
+        counter = await system.spawn(Counter(), name="counter", policies=policies)
+        for _ in range(3):
+            try:
+                found.append(await counter.ask("one", timeout=60))
+            except AskFailed as error:
+                found.append(type(error.__cause__))
+        found += [each.reason for each in system.dead_letters()]
+        assert system.stats()["restarts"] == 0
+    return found
+
+
+FAULT = HandlerCancelled("/s/counter", 2)
+
+
+def test_the_message_of_a_cancelled_turn_is_given_up_with_its_reason_or_tried_again() -> None:
+    async def once() -> list[Any]:
+        return await cancelled([])
+
+    async def again() -> list[Any]:
+        return await cancelled([AGAIN])
+
+    assert simulate(once, faults=[FAULT]).result == [(1, 1), StrayCancelled, (2, 1), "failed"]
+    assert simulate(again, faults=[FAULT]).result == [(1, 1), (2, 2), (3, 1)]
+
+
+def test_a_handler_may_take_it_for_its_end() -> None:
+    @stage(policies=[AGAIN])
+    async def waits(value: int, ctx: Turn) -> str:
+        try:
+            await trio.sleep(10)
+        except trio.Cancelled:
+            return f"cut short in attempt {ctx.attempt}"
+        return "to the end"
+
+    async def main() -> list[str]:
+        return await Pipeline([waits], name="f").map([1, 2])
+
+    run = simulate(main, faults=[HandlerCancelled("/f/waits", 1)])
+
+    assert run.result == ["cut short in attempt 1", "to the end"]
+
+
+def test_what_a_handler_awaits_while_it_ends_is_cancelled_too_unless_shielded() -> None:
+    seen: list[str] = []
+
+    @stage(policies=[AGAIN])
+    async def waits(value: int, ctx: Turn) -> int:
+        try:
+            await trio.sleep(10)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+                seen.append("shielded")
+            await trio.sleep(1)
+            seen.append("bare")
+        return ctx.attempt
+
+    async def main() -> list[int]:
+        return await Pipeline([waits], name="f").map([1])
+
+    assert simulate(main, faults=[HandlerCancelled("/f/waits", 1)]).result == [2]
+    assert seen == ["shielded", "shielded", "bare"]
+
+
+def test_a_turn_that_is_stopped_meanwhile_is_stopped_and_no_stray() -> None:
+    async def waits(value: int, ctx: Turn) -> int:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(5)
+        await trio.sleep(1)
+        return ctx.attempt
+
+    async def main(world: World) -> Any:
+        flow: Pipeline[int, int] = Pipeline([waits], name="f")
+        if world.life == 1:
+            async with flow.open(store=world.store, run_id="r") as run:
+                await run.feed([1])
+                await trio.sleep(1)
+                await run.stop()
+            assert run.report is not None
+            assert run.report.counts["held"] == 1
+            world.crash()
+        return (await flow.run(store=world.store, run_id="r")).counts["done"]
+
+    assert simulate(main, faults=[HandlerCancelled("/f/waits", 1)]).result == 1
+
+
+def test_a_crash_and_a_cancellation_of_one_turn() -> None:
+    faults = [
+        HandlerCrashes("/narrow/pieces", 1, resume=1),
+        HandlerCancelled("/narrow/pieces", 1, wait=2),
+        HandlerCancelled("/narrow/pieces", 2, wait=2),
+        HandlerCrashes("/narrow/pieces", 2, resume=3),
+    ]
+
+    assert simulate(narrow, faults=faults).result == EMITTED
