@@ -26,15 +26,16 @@ from actorflow.cli.front import STANDARD, Code, Trouble
 from actorflow.cli.run import drive_flow, report, tell_promises
 from actorflow.cli.stores import matching, opened, run_row, run_rows, say_json
 from actorflow.cli.summary import as_json
+from actorflow.durability.chain import whole
 from actorflow.durability.letters import had_come_out, was_batch
 from actorflow.durability.store import Change, DeadQuery, DeadRow, RunRow, Store
-from actorflow.errors import ActorFlowError, DecodeError, RunInUseError, StoreCorrupt
+from actorflow.errors import ActorFlowError, RunInUseError
 from actorflow.flows.pipeline import Pipeline
 from actorflow.flows.sinks import JsonLinesSink, TextLinesSink
 from actorflow.flows.stored import REPLAYED, input_left, put_back
 from actorflow.graph.plan import Plan
 from actorflow.wire.codec import decode
-from actorflow.wire.snapshot import Cut, fold, read_cut
+from actorflow.wire.snapshot import Cut
 
 __all__ = ["Given", "give_back", "replayed"]
 
@@ -128,7 +129,7 @@ def give_back(
     rows = {each.run: each for each in run_rows(store)}
     into, target = _target(rows, row)
     letters = [letter for _, letter in matching(store, query)]
-    states = {name: _state(store, name) for name in _relatives(rows, run)}
+    states = {name: _state(store, name, rows[name].number) for name in _relatives(rows, run)}
     known = {seq for state in states.values() for seq in _marked(state).get(run, ())}
     before = [letter for letter in letters if letter.seq in known]
     good, left = _sorted_out(flow, [each for each in letters if each.seq not in known])
@@ -186,13 +187,8 @@ def _relatives(rows: dict[str, RunRow], run: str) -> Iterator[str]:
     return (name for name in rows if _OWN.sub("", name) == base)
 
 
-def _state(store: Store, run: str) -> Cut | None:
-    cuts = store.load(run).cuts
-    try:
-        return fold(map(read_cut, cuts)) if cuts else None
-    except DecodeError as error:
-        text = f"the checkpoint of run {run!r} cannot be read: {error}"
-        raise StoreCorrupt(store.url, text) from error
+def _state(store: Store, run: str, number: int) -> Cut | None:
+    return whole(store.url, run, store.load(run).cuts, number)
 
 
 def _marked(state: Cut | None) -> dict[str, list[int]]:
@@ -263,7 +259,7 @@ def _commit(
     try:
         if owned.status == "finished":
             raise Trouble(f"run {into!r} has just finished; try again", Code.FAILED)
-        state = _state(store, into)
+        state = _state(store, into, owned.number)
         marks = _marked(state)
         # Rows that are gone need no mark any more.
         marks[run] = [each.seq for each in (*before, *letters)]

@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from actorflow.durability.bridge import Bridge
+from actorflow.durability.chain import whole
 from actorflow.durability.cut import RawCut, prepare, slices, take
 from actorflow.durability.store import Change, DeadRow, Owned, RunStatus
 from actorflow.errors import CommitFailed, StoreUnavailable
@@ -285,8 +286,9 @@ class _Job:
         writer = self._writer
         self._data = self._cut.pack()
         if not self._full and writer.is_long():
-            kept = writer.store.load(writer.owned.run).cuts
-            self._data = rewrite(fold([*map(read_cut, kept), read_cut(self._data)]))
+            run, cut = writer.owned.run, read_cut(self._data)
+            kept = whole(writer.store.url, run, writer.store.load(run).cuts, cut.number - 1)
+            self._data = rewrite(cut if kept is None else fold([kept, cut]))
             self._full = True
 
     def _landed(self) -> None:

@@ -13,14 +13,15 @@ import trio
 
 from actorflow.durability.bridge import PATIENCE, Bridge
 from actorflow.durability.careful import Careful
+from actorflow.durability.chain import whole
 from actorflow.durability.checkpointer import Checkpointer
 from actorflow.durability.store import Loaded, Owned, RunStatus, Session, Store
-from actorflow.errors import DecodeError, NotRunningError, StoreCorrupt
+from actorflow.errors import NotRunningError
 from actorflow.runtime.journal import Journal
 from actorflow.runtime.kernel import Kernel
 from actorflow.runtime.ports import random_bytes, wall_time
 from actorflow.wire.codec import decode
-from actorflow.wire.snapshot import Cut, fold, read_cut
+from actorflow.wire.snapshot import Cut
 
 __all__ = ["NAME", "Hold", "visiting"]
 
@@ -95,12 +96,7 @@ class Hold:
         """In the store's thread."""
         store = self.bridge.store
         loaded = store.load(self.run)
-        try:
-            cuts = map(read_cut, loaded.cuts)
-            return (fold(cuts) if loaded.cuts else None), loaded
-        except DecodeError as error:
-            text = f"the checkpoint of run {self.run!r} cannot be read: {error}"
-            raise StoreCorrupt(store.url, text) from error
+        return whole(store.url, self.run, loaded.cuts, self.owned.number), loaded
 
     def facts(self) -> dict[str, Any]:
         """The facts of `state`, decoded; but not the ids that callers gave, which may be of any

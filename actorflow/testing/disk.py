@@ -1,7 +1,8 @@
 """A disk in memory that can go wrong, and the stores of the processes that write to it.
 
     world.store ──► SimStore ──► MemoryDisk        what is on it outlives the process
-                       └── faults of the plan: fail, torn, slow, hang, full, unreported, taken
+                       └── faults of the plan: fail, torn, slow, hang, full, unreported, repeated,
+                           taken; stale and repeated when it is loaded
 
 A store of a process that is dead refuses everything: nothing that still runs somewhere
 can have an effect on what the next life finds.
@@ -9,6 +10,7 @@ can have an effect on what the next life finds.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections import deque
@@ -23,12 +25,15 @@ from actorflow.errors import CommitFailed, StoreError
 from actorflow.testing.faults import (
     CommitFails,
     CommitHangs,
+    CommitRepeated,
     CommitSlow,
     CommitTorn,
     CommitUnreported,
     Died,
     DiskFull,
     FaultPlan,
+    LoadRepeated,
+    LoadStale,
     RunTaken,
     SuffixLost,
 )
@@ -67,13 +72,14 @@ def _copied(kept: _Kept) -> _Kept:
 
 
 class CommitFaults:
-    """What happens to the commits of one life.
+    """What happens to the commits of one life, and to what it loads.
 
     Args:
         plan: The faults.
         life: Which life this is.
 
     Attributes:
+        loads: What happens to each load.
         commits: Tries of commits so far.
         watch: Told of each: "before" and "torn", and "after" if it has landed.
     """
@@ -92,10 +98,14 @@ class CommitFaults:
             if died.commit is not None:
                 self._put(died.commit, died)
         kinds: tuple[type[Any], ...]
-        kinds = CommitTorn, CommitSlow, CommitHangs, CommitUnreported, RunTaken
+        kinds = CommitTorn, CommitSlow, CommitHangs, CommitUnreported, CommitRepeated, RunTaken
         for kind in kinds:
             for each in plan.picked(kind, life):
                 self._put(each.commit, each)
+        self.loads: list[LoadRepeated | LoadStale] = [
+            *plan.picked(LoadRepeated, life),
+            *plan.picked(LoadStale, life),
+        ]
         suffixes = plan.picked(SuffixLost, life)
         self.undo: deque[Contents] | None = None
         if suffixes:
@@ -136,6 +146,7 @@ class SimStore(MemoryStore):
         self._note = note
         self._over = dead
         self._pending: list[Any] | None = None  # What is left of a commit that waits.
+        self._late: Change | None = None  # What comes once more behind the next commit.
 
     def die(self) -> None:
         """Refuse everything from now on."""
@@ -157,7 +168,13 @@ class SimStore(MemoryStore):
     def load(self, run: str) -> Loaded:
         self._alive()
         self._note(f"store load {run}")
-        return super().load(run)
+        loaded = super().load(run)
+        for fault in self._faults.loads:
+            self._note(f"store load {run} suffers {fault}")
+            cuts, again = loaded.cuts, loaded.cuts[-fault.cuts :]
+            cuts = cuts[: -fault.cuts] if isinstance(fault, LoadStale) else cuts + again
+            loaded = attrs.evolve(loaded, cuts=cuts)
+        return loaded
 
     def commit(self, change: Change) -> None:
         self._alive()
@@ -181,6 +198,7 @@ class SimStore(MemoryStore):
         if self._faults.undo is not None:
             self._faults.undo.append(contents(self._disk))
         super().commit(change)
+        self._come_again(change, any(isinstance(fault, CommitRepeated) for fault in found))
         if watch is not None:
             watch("after")
         for fault in found:
@@ -211,6 +229,14 @@ class SimStore(MemoryStore):
                 self._tear(change)
                 self._die("torn")
                 self._alive()
+
+    def _come_again(self, change: Change, repeats: bool) -> None:
+        """What was to come again does; *change* will, if it *repeats*."""
+        late, self._late = self._late, change if repeats else None
+        if late is not None:
+            self._note(f"store commit of {late.run} {late.number} comes again")
+            with contextlib.suppress(StoreError):  # It is refused, unless it is no cut.
+                super().commit(late)
 
     def _tear(self, change: Change) -> None:
         """Write a part of *change* and take it back, as a journal does when the disk is opened."""

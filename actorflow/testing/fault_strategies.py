@@ -22,6 +22,7 @@ from actorflow.testing.faults import (
     ClockJumps,
     CommitFails,
     CommitHangs,
+    CommitRepeated,
     CommitSlow,
     CommitTorn,
     CommitUnreported,
@@ -33,6 +34,8 @@ from actorflow.testing.faults import (
     HandlerCrashes,
     HandlerHangs,
     HandlerSlow,
+    LoadRepeated,
+    LoadStale,
     MainCancelled,
     RunTaken,
     SuffixLost,
@@ -50,6 +53,7 @@ SURVIVED: tuple[type[Fault], ...] = (
     CommitFails,
     CommitTorn,
     CommitUnreported,
+    CommitRepeated,
     CommitSlow,
     DiskFull,
     MainCancelled,
@@ -59,9 +63,9 @@ SURVIVED: tuple[type[Fault], ...] = (
 #: Those that the handlers under given paths get over if something retries them.
 OF_HANDLERS: tuple[type[Fault], ...] = (HandlerCrashes, HandlerSlow, HandlerCancelled)
 
-#: All there are, the simplest first. A hanging handler needs a timeout; of a run that is taken
-#: or a store that hangs `main` hears by an error, and has to begin anew; what a disk that lies
-#: has lost nothing brings back.
+#: All there are, the simplest first. A hanging handler needs a timeout; of a run that is taken,
+#: a store that hangs or one that hands out what is no more `main` hears by an error, and has to
+#: begin anew; what a disk that lies has lost nothing brings back.
 FAULT_KINDS: tuple[type[Fault], ...] = (
     *SURVIVED,
     *OF_HANDLERS,
@@ -69,11 +73,13 @@ FAULT_KINDS: tuple[type[Fault], ...] = (
     WorkerProcessDies,
     CommitHangs,
     RunTaken,
+    LoadStale,
+    LoadRepeated,
     SuffixLost,
 )
 
 #: Kinds that end a life, so that another one follows.
-ENDS = Died, MainCancelled, RunTaken, CommitHangs
+ENDS = Died, MainCancelled, RunTaken, CommitHangs, LoadStale, LoadRepeated
 
 SECONDS = (0.05, 1.0, 20.0)
 JUMPS = (60.0, -60.0, 86_400.0, -86_400.0)
@@ -221,6 +227,7 @@ _MAKERS: dict[type[Fault], Callable[[Draws, Range, int], Fault]] = {
     CommitFails: _commit_fails,
     CommitTorn: lambda draws, reach, life: CommitTorn(_commit(draws, reach), life=life),
     CommitUnreported: lambda draws, reach, life: CommitUnreported(_commit(draws, reach), life=life),
+    CommitRepeated: lambda draws, reach, life: CommitRepeated(_commit(draws, reach), life=life),
     CommitSlow: lambda draws, reach, life: CommitSlow(
         _commit(draws, reach), chosen(draws, SECONDS), life=life
     ),
@@ -240,5 +247,7 @@ _MAKERS: dict[type[Fault], Callable[[Draws, Range, int], Fault]] = {
     ),
     CommitHangs: lambda draws, reach, life: CommitHangs(_commit(draws, reach), life=life),
     RunTaken: lambda draws, reach, life: RunTaken(_commit(draws, reach), life=life),
+    LoadStale: lambda draws, reach, life: LoadStale(draws.number(1, 3), life=life),
+    LoadRepeated: lambda draws, reach, life: LoadRepeated(draws.number(1, 3), life=life),
     SuffixLost: lambda draws, reach, life: SuffixLost(draws.number(1, 3), life=life),
 }

@@ -19,6 +19,7 @@ __all__ = [
     "ClockJumps",
     "CommitFails",
     "CommitHangs",
+    "CommitRepeated",
     "CommitSlow",
     "CommitTorn",
     "CommitUnreported",
@@ -30,6 +31,8 @@ __all__ = [
     "HandlerCrashes",
     "HandlerHangs",
     "HandlerSlow",
+    "LoadRepeated",
+    "LoadStale",
     "MainCancelled",
     "RunTaken",
     "SuffixLost",
@@ -141,6 +144,30 @@ class CommitUnreported(Fault):
     """This commit is on disk, but the answer that says so is lost."""
 
     commit: int
+
+
+@attrs.frozen(repr=False)
+class CommitRepeated(Fault):
+    """This commit reaches the store once more when the next one is on disk, as by a connection that
+    sends again what it got no answer for. The store must refuse it."""
+
+    commit: int
+
+
+@attrs.frozen(repr=False)
+class LoadRepeated(Fault):
+    """The store hands out its last *cuts* twice when this life loads them."""
+
+    cuts: int
+
+
+@attrs.frozen(repr=False)
+class LoadStale(Fault):
+    """The store hands out what it had before its last *cuts* when this life loads, as a replica
+    does that lags behind: with messages in it that have left since, and without those that came.
+    The runtime must refuse it (`StoreCorrupt`) before any of them is handled again."""
+
+    cuts: int
 
 
 @attrs.frozen(repr=False)

@@ -295,12 +295,14 @@ def fold(cuts: Iterable[Cut]) -> Cut:
     """The state after *cuts*, in their order, as one full cut without anything gone.
 
     Raises:
-        DecodeError: A cut is missing between two others, or the first is not full.
+        DecodeError: A cut is missing between two others or comes again, or the first is not full.
     """
     number, at = 0, 0.0
     messages: dict[Key, bytes] = {}
     facts: dict[str, bytes] = {}
     for cut in cuts:
+        if number and cut.number <= number:
+            raise DecodeError(f"cut {cut.number} comes again after cut {number}", "cut")
         if cut.full:
             messages.clear()
             facts.clear()

@@ -15,6 +15,7 @@ SQLITE = "tests/durability/test_sqlite.py"
 FAULTS = "tests/durability/test_sqlite_faults.py"
 FILES = "tests/durability/test_sqlite_files.py"
 MEMORY = "tests/durability/test_memory.py"
+TWICE = "tests/testing/test_twice.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     # Owners.
@@ -125,9 +126,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "unreadable_begun_anew",
-        "durability/hold.py",
-        "            raise StoreCorrupt(store.url, text) from error",
-        "            return None, loaded",
+        "durability/chain.py",
+        "        raise StoreCorrupt(url, text) from error",
+        "        return None",
         (f"{CHAINS}::test_a_run_whose_checkpoint_cannot_be_read_never_begins_anew",),
     ),
     Mutant(
@@ -171,6 +172,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{CHAINS}::test_a_missing_cut_is_told",),
     ),
     Mutant(
+        "cuts_folded_twice",
+        "wire/snapshot.py",
+        "        if number and cut.number <= number:",
+        "        if False:",
+        (f"{TWICE}::test_cuts_that_come_twice_are_refused",),
+    ),
+    Mutant(
+        "old_checkpoint_gone_on_from",
+        "durability/chain.py",
+        "    if found < number:",
+        "    if False:",
+        (f"{TWICE}::test_a_checkpoint_of_before_is_refused_before_anything_is_handled",),
+    ),
+    Mutant(
         "fold_forgets_facts",
         "wire/snapshot.py",
         "[*blocks, pack_facts(cut.facts)]",
@@ -180,8 +195,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "fold_leaves_out_the_newest",
         "durability/checkpointer.py",
-        "fold([*map(read_cut, kept), read_cut(self._data)])",
-        "fold(map(read_cut, kept))",
+        "cut if kept is None else fold([kept, cut])",
+        "cut if kept is None else kept",
         (f"{CHAINS}::test_a_long_chain_is_written_anew_and_nothing_of_it_is_lost",),
     ),
     Mutant(

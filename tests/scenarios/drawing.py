@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from actorflow import LeaseLost, RunInUseError, StoreUnavailable
+from actorflow import LeaseLost, RunInUseError, StoreCorrupt, StoreUnavailable
 from actorflow.testing import FAULT_KINDS, FaultPlan, SuffixLost, World
 from actorflow.testing.draws import Draws, Seeded, chosen, perhaps
 from actorflow.testing.fault_strategies import Range, draw_fault_plan
@@ -18,6 +18,8 @@ from actorflow.testing.faults import (
     CommitHangs,
     Died,
     HandlerHangs,
+    LoadRepeated,
+    LoadStale,
     MainCancelled,
     RunTaken,
 )
@@ -135,13 +137,14 @@ def _difference(values: Counter[str], expected: Counter[str]) -> str:
 
 
 def _coming_back(main: Main) -> Main:
-    """*main*, started again by its host when it has lost its run or its store."""
+    """*main*, started again by its host when it has lost its run or its store, or was refused what
+    that gave."""
 
     @functools.wraps(main)
     async def hosted(world: World) -> None:
         try:
             await main(world)
-        except* (LeaseLost, RunInUseError, StoreUnavailable):
+        except* (LeaseLost, RunInUseError, StoreCorrupt, StoreUnavailable):
             await trio.sleep(LEASE)
             world.crash()
 
@@ -176,6 +179,6 @@ def _longest(faults: FaultPlan) -> float:
 
 def _too_many_lives(faults: FaultPlan, lives: int) -> str | None:
     """A life ends by a fault that is planned for it, and by nothing else."""
-    ends = Died, MainCancelled, RunTaken, CommitHangs, HandlerHangs
+    ends = Died, MainCancelled, RunTaken, CommitHangs, HandlerHangs, LoadStale, LoadRepeated
     most = 1 + sum(isinstance(each, ends) for each in faults.faults)
     return None if lives <= most else f"liveness: {lives} lives, {most} were planned"
