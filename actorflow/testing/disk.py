@@ -14,7 +14,7 @@ import contextlib
 import copy
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import attrs
@@ -31,6 +31,7 @@ from actorflow.testing.faults import (
     CommitUnreported,
     Died,
     DiskFull,
+    Fault,
     FaultPlan,
     LoadRepeated,
     LoadStale,
@@ -88,31 +89,37 @@ class CommitFaults:
         self.commits = 0
         self.watch: Callable[[str], None] | None = None
         self._at: dict[int, list[Any]] = {}
-        for fails in plan.picked(CommitFails, life):
-            for number in range(fails.commit, fails.commit + fails.times):
-                self._put(number, fails)
-        for full in plan.picked(DiskFull, life):
-            for number in range(full.first, full.last + 1):
-                self._put(number, full)
-        for died in plan.picked(Died, life):
-            if died.commit is not None:
-                self._put(died.commit, died)
-        kinds: tuple[type[Any], ...]
-        kinds = CommitTorn, CommitSlow, CommitHangs, CommitUnreported, CommitRepeated, RunTaken
-        for kind in kinds:
-            for each in plan.picked(kind, life):
-                self._put(each.commit, each)
-        self.loads: list[LoadRepeated | LoadStale] = [
-            *plan.picked(LoadRepeated, life),
-            *plan.picked(LoadStale, life),
-        ]
+        self.loads: list[LoadRepeated | LoadStale] = []
         suffixes = plan.picked(SuffixLost, life)
         self.undo: deque[Contents] | None = None
         if suffixes:
             self.undo = deque(maxlen=max(each.commits for each in suffixes))
 
-    def _put(self, commit: int, fault: Any) -> None:
-        self._at.setdefault(commit, []).append(fault)
+    def plan(self, fault: Fault) -> None:
+        """Let *fault* happen, if it is one of commits or loads; counted from the next commit."""
+        done = self.commits
+        match fault:
+            case LoadRepeated() | LoadStale():
+                self.loads.append(fault)
+            case CommitFails():
+                self._put(range(done + fault.commit, done + fault.commit + fault.times), fault)
+            case DiskFull():
+                self._put(range(done + fault.first, done + fault.last + 1), fault)
+            case Died(commit=int(commit)):
+                self._put([done + commit], fault)
+            case (
+                CommitTorn()
+                | CommitSlow()
+                | CommitHangs()
+                | CommitUnreported()
+                | CommitRepeated()
+                | RunTaken()
+            ):
+                self._put([done + fault.commit], fault)
+
+    def _put(self, commits: Iterable[int], fault: Fault) -> None:
+        for commit in commits:
+            self._at.setdefault(commit, []).append(fault)
 
     def next(self) -> list[Any]:
         """What happens to the commit that is tried now."""

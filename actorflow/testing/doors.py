@@ -33,15 +33,18 @@ class Doors:
     Args:
         life: The life.
         seed: Of its draws.
-        dying: Calls of worker processes that die, by their numbers from 1.
     """
 
-    def __init__(self, life: Any, seed: str, dying: set[int]) -> None:
+    def __init__(self, life: Any, seed: str) -> None:
         self._life = life
         self._random = random.Random(seed)
-        self._dying = dying
+        self._dying: set[int] = set()
         self._processes = 0
         self.now: Callable[[], float] = life.now
+
+    def plan(self, call: int) -> None:
+        """Let the worker process of a *call* die, counted from the next one."""
+        self._dying.add(self._processes + call)
 
     def begin(self, cell: Any) -> None:
         """An incarnation of *cell* begins."""

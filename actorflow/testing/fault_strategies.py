@@ -45,7 +45,15 @@ from actorflow.testing.faults import (
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["FAULT_KINDS", "SURVIVED", "Range", "draw_fault_plan", "fault_plans"]
+__all__ = [
+    "FAULT_KINDS",
+    "OF_HANDLERS",
+    "SURVIVED",
+    "Range",
+    "draw_fault",
+    "draw_fault_plan",
+    "fault_plans",
+]
 
 #: Faults that a durable flow or system gets over by itself.
 SURVIVED: tuple[type[Fault], ...] = (
@@ -165,14 +173,21 @@ def _usable(kinds: Collection[type[Fault]] | None, reach: Range) -> tuple[type[F
     return usable
 
 
+def draw_fault(
+    draws: Draws, kinds: Sequence[type[Fault]], reach: Range, max_life: int = 1
+) -> Fault:
+    """One fault of *kinds*."""
+    kind = chosen(draws, kinds)
+    return _MAKERS[kind](draws, reach, draws.number(1, max_life))
+
+
 def draw_fault_plan(draws: Draws, kinds: Sequence[type[Fault]], reach: Range) -> FaultPlan:
     """A plan of faults of *kinds*."""
     faults: list[Fault] = []
 
     def fault() -> Fault:
         ended = sum(isinstance(each, ENDS) for each in faults)
-        kind = chosen(draws, kinds)
-        return _MAKERS[kind](draws, reach, draws.number(1, min(1 + ended, reach.max_life)))
+        return draw_fault(draws, kinds, reach, min(1 + ended, reach.max_life))
 
     while len(faults) < reach.max_faults:
         following = one_more(draws, 3 if faults else 8, fault)

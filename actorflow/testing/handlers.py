@@ -10,14 +10,15 @@ from __future__ import annotations
 import functools
 import math
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any
 
+import attrs
 import trio
 
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.testing.faults import (
-    FaultPlan,
+    Fault,
     HandlerCancelled,
     HandlerCrashes,
     HandlerHangs,
@@ -25,6 +26,8 @@ from actorflow.testing.faults import (
 )
 
 __all__ = ["HandlerCrash", "HandlerFaults"]
+
+OF_HANDLERS = HandlerCancelled, HandlerCrashes, HandlerHangs, HandlerSlow
 
 #: Whose waits end with a place, a lock, a value or all children in one's hands, or else by a
 #: cancellation, which gives them back. Any other error would lose them.
@@ -49,22 +52,29 @@ class HandlerFaults:
     """What happens to the handlers of one life.
 
     Args:
-        plan: The faults.
-        life: Which life this is.
         note: Told what happens, for the trace.
     """
 
-    def __init__(self, plan: FaultPlan, life: int, note: Callable[[str], None]) -> None:
+    def __init__(self, note: Callable[[str], None]) -> None:
         self._faults: list[Any] = []
-        for kind in (HandlerCrashes, HandlerCancelled, HandlerSlow, HandlerHangs):
-            self._faults += plan.picked(kind, life)
+        self._paths: set[str] = set()
         self._note = note
         self._turns: dict[str, int] = {}
 
+    def plan(self, fault: Fault) -> None:
+        """Let *fault* happen, if it is one of handlers; counted from the next turn there."""
+        if isinstance(fault, OF_HANDLERS):
+            begun = self._turns.get(fault.path, 0)
+            self._faults.append(attrs.evolve(fault, turn=begun + fault.turn))
+            self._paths.add(fault.path)
+
+    def watch(self, paths: Iterable[str]) -> None:
+        """Let the handlers there be such that something can be planned while they run."""
+        self._paths.update(paths)
+
     def begin(self, cell: Any) -> None:
-        """An incarnation of *cell* begins: its handler is pumped if a fault is planned for it."""
-        paths = {each.path for each in self._faults}
-        for path in sorted(paths):
+        """An incarnation of *cell* begins: its handler is pumped if a fault may come to it."""
+        for path in sorted(self._paths):
             if cell.path == path or cell.path.startswith(f"{path}/"):
                 cell.call = functools.partial(self._turn, path, cell.call, cell.coroutines)
                 cell.coroutines = True

@@ -19,7 +19,14 @@ from actorflow.runtime.ports import SIMULATION
 from actorflow.testing.clock import virtual_clock
 from actorflow.testing.disk import CommitFaults
 from actorflow.testing.doors import Doors
-from actorflow.testing.faults import ClockJumps, Died, FaultPlan, MainCancelled, WorkerProcessDies
+from actorflow.testing.faults import (
+    ClockJumps,
+    Died,
+    Fault,
+    FaultPlan,
+    MainCancelled,
+    WorkerProcessDies,
+)
 from actorflow.testing.handlers import HandlerFaults
 from actorflow.testing.schedule import seeded_schedule
 from actorflow.testing.steps import Steps, TracedSteps, WatchedSteps
@@ -115,23 +122,32 @@ class Life:
         self._past = world.past
         self._trouble: SimulationStuck | None = None
         self.commits = CommitFaults(plan, number)
-        self.handlers = HandlerFaults(plan, number, self.note)
-        self._planned: list[tuple[int, Callable[[], object]]] = []
-        self._planned += [
-            (each.step, self.die) for each in plan.picked(Died, number) if each.step is not None
-        ]
-        self._planned += [(each.step, self.cut) for each in plan.picked(MainCancelled, number)]
-        self._planned += [
-            (each.step, functools.partial(self._jump, each.seconds))
-            for each in plan.picked(ClockJumps, number)
-        ]
-        dying = {each.call for each in plan.picked(WorkerProcessDies, number)}
-        self._doors = Doors(self, f"{world.past}/doors", dying)
+        self.handlers = HandlerFaults(self.note)
+        self._doors = Doors(self, f"{world.past}/doors")
         self.steps = self._instrument(watch)
         self.commits.watch = watch
+        for each in plan.faults:
+            if each.life == number:
+                self.plan(each)
+
+    def plan(self, fault: Fault) -> None:
+        """Let *fault* happen in this life; its numbers are counted from now on."""
+        now = self.steps.count
+        match fault:
+            case Died(step=int(step)):
+                self.steps.at(now + step, self.die)
+            case MainCancelled():
+                self.steps.at(now + fault.step, self.cut)
+            case ClockJumps():
+                self.steps.at(now + fault.step, functools.partial(self._jump, fault.seconds))
+            case WorkerProcessDies():
+                self._doors.plan(fault.call)
+            case _:
+                self.commits.plan(fault)
+                self.handlers.plan(fault)
 
     def _instrument(self, watch: Callable[[str], None] | None) -> Steps:
-        others = self._planned, self._max_steps, self._too_long, self._stuck
+        others: Any = [], self._max_steps, self._too_long, self._stuck
         if watch is not None:
             return WatchedSteps(watch, *others)
         if self._trace is None:

@@ -20,7 +20,9 @@
 Rules only write a script; when it is complete one simulation runs it, in virtual time. So a
 machine needs no event loop of its own, and what Hypothesis shrinks and prints is the script.
 After each command the system becomes quiet and `check` is called, unless a ``kill(at_once=True)``
-follows, which takes down whatever is still on its way.
+follows, which takes down whatever is still on its way; what `crash` and `fault` plan strikes the
+command after them. With `faults` the process also dies in the middle of a command, which then is
+begun again, as by a client that got no answer.
 """
 
 from __future__ import annotations
@@ -28,17 +30,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
+import attrs
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from actorflow.actors.seen import TreeNode
 from actorflow.actors.system import ActorSystem
 from actorflow.errors import ActorFlowError, MissingExtra, UsageError
 from actorflow.policies.backoff import Fixed
 from actorflow.policies.retry import Retry
 from actorflow.runtime.actor import Actor
-from actorflow.runtime.ports import simulation
 from actorflow.runtime.ref import ActorRef
-from actorflow.testing.machine_script import Body, Command, PlannedCrashes, Progress
+from actorflow.testing.draws import strategy_of
+from actorflow.testing.fault_strategies import Range, draw_fault
+from actorflow.testing.faults import Fault, HandlerCrashes
+from actorflow.testing.machine_script import Body, Command, Progress, plannable
 from actorflow.testing.simulate import simulate
 from actorflow.testing.world import World
 
@@ -55,6 +61,14 @@ LASTING: Mapping[str, Any] = {"durable": True, "policies": (Retry(5, backoff=Fix
 
 #: Most steps of a script's simulation.
 MAX_STEPS = 1_000_000
+
+#: Most moments, and the seconds of each, that a system is waited for which has mail: some of it may
+#: be kept for later.
+MOMENTS = 20
+MOMENT = 0.01
+
+#: How far from where it is planned something goes wrong.
+REACH = Range(max_step=50, max_commit=3, max_turn=2)
 
 
 def command(**strategies: Any) -> Callable[[Body], Any]:
@@ -81,17 +95,33 @@ def _of(choices: Callable[[Any], Any]) -> Any:
     return st.runner().flatmap(choices)
 
 
+async def _quiet(system: ActorSystem) -> None:
+    """Wait until nothing moves any more, and all that has moved is on the disk."""
+    for _ in range(MOMENTS):
+        await wait_all_tasks_blocked()
+        await system.settled()
+        if not _waiting(system.tree()):
+            return
+        await trio.sleep(MOMENT)
+
+
+def _waiting(node: TreeNode) -> bool:
+    return node.waiting > 0 or any(map(_waiting, node.children))
+
+
 class SystemMachine(RuleBasedStateMachine):
     """A state machine of Hypothesis over an `ActorSystem` on a disk that outlives its process.
 
-    It has the rules `spawn`, `tell`, `ask`, `crash`, `advance` and `kill`; add your own with
-    `command`. ``Bank.TestCase`` is a test, and `run_state_machine_as_test` runs it without any.
+    It has the rules `spawn`, `tell`, `ask`, `crash`, `fault`, `advance` and `kill`; add your own
+    with `command`. ``Bank.TestCase`` is a test, and `run_state_machine_as_test` runs it by itself.
 
     Attributes:
         actors: What there may be, by name: what `ActorSystem.spawn` takes.
         always: Names of those that are there from the beginning; the others come by `spawn`.
         options: For `ActorSystem.spawn`; `LASTING` by default.
         messages: Strategy of what `tell` and `ask` send; without it they are not used.
+        faults: Kinds of faults that `fault` plans; without any it is not used. Those of handlers
+            need a policy that retries.
         seed: Of the simulation.
         script: The commands.
     """
@@ -100,6 +130,7 @@ class SystemMachine(RuleBasedStateMachine):
     always: ClassVar[Collection[str]] = ()
     options: ClassVar[Mapping[str, Any]] = LASTING
     messages: ClassVar[Any] = None
+    faults: ClassVar[Collection[type[Fault]]] = ()
     seed: ClassVar[int] = 0
 
     def __init__(self) -> None:
@@ -107,7 +138,8 @@ class SystemMachine(RuleBasedStateMachine):
         self.script: list[Command] = []
         self._names = sorted(self.always)
         self._progress: Progress | None = None
-        self._crashes: PlannedCrashes | None = None
+        self._life: Any = None
+        self._faults = plannable(type(self).__name__, self.faults)
 
     # For you --------------------------------------------------------------------------
 
@@ -128,6 +160,18 @@ class SystemMachine(RuleBasedStateMachine):
         self, system: ActorSystem, name: str, message: Any, error: ActorFlowError
     ) -> None:
         """`tell` or `ask` has raised *error*: *message* may have been handled or not."""
+
+    async def interrupted(self, system: ActorSystem, line: Command) -> None:
+        """The process has died during the command *line*, before it came to its end: whatever it
+        does may be done or not. It is begun again, with the same `number`."""
+        assert line.body is not None
+        await line.body(self, system, **line.args)
+
+    @property
+    def number(self) -> int:
+        """Of the command that runs, from 1; the same when it is begun again. A message that has it
+        can be known again."""
+        return self._running().done
 
     @property
     def model(self) -> Any:
@@ -173,6 +217,13 @@ class SystemMachine(RuleBasedStateMachine):
         *resume*-th wait."""
         self._add(SystemMachine._crash, name=name, resume=resume)
 
+    @precondition(lambda self: self._faults)
+    @rule(fault=_of(lambda machine: machine._next_faults()))
+    def fault(self, fault: Fault) -> None:
+        """Something goes wrong soon, in this life of the process. It is counted from here on:
+        ``Died(commit=1)`` is at the next commit, ``HandlerCrashes(path, 1)`` in the next turn."""
+        self._add(SystemMachine._plan, fault=fault)
+
     @rule(seconds=st.sampled_from([1, 30, 300]))
     def advance(self, seconds: float) -> None:
         """Time passes."""
@@ -190,16 +241,24 @@ class SystemMachine(RuleBasedStateMachine):
 
     # Running it -----------------------------------------------------------------------
 
+    def _next_faults(self) -> Any:
+        reach = attrs.evolve(REACH, paths=tuple(f"/system/{name}" for name in sorted(self.actors)))
+        return strategy_of("fault", lambda draws: draw_fault(draws, self._faults, reach))
+
     def _missing(self) -> list[str]:
         return sorted(set(self.actors) - set(self._names))
 
     def _add(self, body: Body | None, **args: Any) -> None:
         self.script.append(Command(body, args))
 
-    def _dies_at_once(self, number: int) -> bool:
-        """Whether the process is killed at once by this line of the script."""
-        line = self.script[number] if number < len(self.script) else None
-        return line is not None and line.body is None and bool(line.args["at_once"])
+    def _goes_on_at_once(self, number: int) -> bool:
+        """Whether nobody looks before this line of the script: it kills the process at once, or the
+        one before has only planned what is to strike it."""
+        if number == len(self.script):
+            return False
+        before, line = self.script[number - 1], self.script[number]
+        at_once = line.body is None and bool(line.args["at_once"])
+        return at_once or before.body in (SystemMachine._crash, SystemMachine._plan)
 
     def _running(self) -> Progress:
         if self._progress is None:
@@ -211,35 +270,31 @@ class SystemMachine(RuleBasedStateMachine):
         if "machine" not in kept:
             kept["machine"] = Progress(0, sorted(self.always), self.new_model())
         self._progress = progress = kept["machine"]
+        self._life = world._life
+        self._life.handlers.watch(f"/system/{name}" for name in self.actors)
         async with ActorSystem("system", store=world.store) as system:
-            self._arm(world)
             for name in progress.spawned:
                 await system.spawn(self.actors[name], name=name, **self.options)
+            if progress.interrupted:
+                await self.interrupted(system, self.script[progress.done - 1])
+                progress.interrupted = False
             await self._look(system)
             while progress.done < len(self.script):
                 line = self.script[progress.done]
                 progress.done += 1
                 if line.body is None:
                     world.crash()
+                progress.interrupted = True
                 await line.body(self, system, **line.args)
-                if not self._dies_at_once(progress.done):
+                progress.interrupted = False
+                if not self._goes_on_at_once(progress.done):
                     await self._look(system)
 
     async def _look(self, system: ActorSystem) -> None:
-        await wait_all_tasks_blocked()
+        await _quiet(system)
         await self.check(system)
-
-    def _arm(self, world: World) -> None:
-        """Let the handlers be such that a crash can be planned for each of them."""
-        paths = [f"/system/{name}" for name in self.actors]
-        crashes, doors = PlannedCrashes(paths), simulation()
-        before = doors.begin
-
-        def begin(cell: Any) -> None:
-            before(cell)
-            crashes.begin(cell)
-
-        doors.begin, self._crashes = begin, crashes
+        if self._faults:
+            await _quiet(system)  # What a check has sent is not what a fault is to strike.
 
     # Commands -------------------------------------------------------------------------
 
@@ -264,8 +319,10 @@ class SystemMachine(RuleBasedStateMachine):
             await self.answered(system, name, message, answer)
 
     async def _crash(self, system: ActorSystem, name: str, resume: int) -> None:
-        assert self._crashes is not None
-        self._crashes.plan(f"/system/{name}", resume)
+        self._life.plan(HandlerCrashes(f"/system/{name}", 1, resume=resume))
+
+    async def _plan(self, system: ActorSystem, fault: Fault) -> None:
+        self._life.plan(fault)
 
     async def _advance(self, system: ActorSystem, seconds: float) -> None:
         await trio.sleep(seconds)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 import attrs
 
-from actorflow.testing.faults import FaultPlan, HandlerCrashes
-from actorflow.testing.handlers import HandlerFaults
+from actorflow.errors import ConfigurationError
+from actorflow.testing.fault_strategies import OF_HANDLERS, SURVIVED
+from actorflow.testing.faults import Fault
 
-__all__ = ["Body", "Command", "PlannedCrashes", "Progress"]
+__all__ = ["Body", "Command", "Progress", "plannable"]
 
 #: An async method of a machine.
 Body: TypeAlias = "Callable[..., Awaitable[object]]"
@@ -34,7 +35,8 @@ class Progress:
     """How far a script has come; survives every death of the process.
 
     Attributes:
-        done: Commands that were done.
+        done: Commands that were begun.
+        interrupted: Whether the last of them has not come to its end.
         spawned: Names of the actors that there are.
         model: Of the machine.
     """
@@ -42,19 +44,17 @@ class Progress:
     done: int
     spawned: list[str]
     model: Any
+    interrupted: bool = False
 
 
-class PlannedCrashes(HandlerFaults):
-    """Crashes of handlers that are planned while a script is run.
+def plannable(where: str, kinds: Collection[type[Fault]]) -> tuple[type[Fault], ...]:
+    """*kinds* of faults that may be planned while a script is run, the simplest first.
 
-    Args:
-        paths: Of the actors.
+    Raises:
+        ConfigurationError: One of them is none that a system gets over by itself.
     """
-
-    def __init__(self, paths: list[str]) -> None:
-        never = FaultPlan(*(HandlerCrashes(path, 0) for path in paths))
-        super().__init__(never, 1, lambda what: None)
-
-    def plan(self, path: str, resume: int) -> None:
-        """Let the next turn of this actor crash."""
-        self._faults.append(HandlerCrashes(path, self._turns.get(path, 0) + 1, resume=resume))
+    usable = (*SURVIVED, *OF_HANDLERS)
+    if any(each not in usable for each in kinds):
+        names = ", ".join(each.__name__ for each in usable)
+        raise ConfigurationError(f"{where}.faults", kinds, f"some of {names}")
+    return tuple(each for each in usable if each in kinds)
