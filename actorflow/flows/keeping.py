@@ -96,7 +96,7 @@ class KeepingLedger(Ledger):
                 self.give_up(envelope, "failed", error, self.leaving)
                 return
         if self._keeps_results:
-            self._keep(self._result(envelope, "done", None, self.leaving))
+            self._keep(envelope, self._result(envelope, "done", None, self.leaving))
         super().output(envelope)
         if self.outlet is None:
             self.journal.drop(envelope)
@@ -112,7 +112,7 @@ class KeepingLedger(Ledger):
 
     def _acknowledge(self, envelope: Envelope) -> None:
         if self._keeps_results and envelope.item is None:
-            self._keep(self._result(envelope, "skipped", None, self.last))
+            self._keep(envelope, self._result(envelope, "skipped", None, self.last))
         super()._acknowledge(envelope)
         self.journal.drop(envelope)
 
@@ -136,11 +136,12 @@ class KeepingLedger(Ledger):
         letter = super()._letter(envelope, reason, error, stage)
         self.rows.dead.append(dead_row(letter, envelope))
         if self._keeps_results and not (envelope.item and envelope.item.dead):
-            self._keep(self._result(envelope, "failed", letter, stage))
+            self._keep(envelope, self._result(envelope, "failed", letter, stage))
         return letter
 
-    def _keep(self, result: ItemResult[Any]) -> None:
-        self.rows.results.append((str(result.id), stored_result(result)))
+    def _keep(self, envelope: Envelope, result: ItemResult[Any]) -> None:
+        stored = stored_result(result, message_id(envelope))
+        self.rows.results.append((str(result.id), stored))
 
     # What belongs to items ------------------------------------------------------------
 
@@ -163,7 +164,7 @@ class KeepingLedger(Ledger):
         """The whole items of *envelopes* have ended; each has a row, where results are stored."""
         if self._keeps_results and not (out or dead):
             for each in envelopes:
-                self._keep(self._result(each, "skipped", None, self.last))
+                self._keep(each, self._result(each, "skipped", None, self.last))
         super()._count(envelopes, out=out, dead=dead)
         if self.restoring is not None and not self.ids:  # Else it was told of each.
             self.restoring += [each.root for each in envelopes[1:]]

@@ -48,8 +48,9 @@ __all__ = [
 REPLAYED = "replayed"
 
 
-def stored_result(result: ItemResult[Any]) -> bytes:
-    """A result as it is stored; an error as its type and text."""
+def stored_result(result: ItemResult[Any], message: str) -> bytes:
+    """A result as it is stored, with the id of the *message* that it came of; an error as its type
+    and text."""
     return encode(
         {
             "id": result.id,
@@ -62,6 +63,7 @@ def stored_result(result: ItemResult[Any]) -> bytes:
             "timings": dict(result.timings),
             "traceback": result.traceback,
             "number": result.number,
+            "message": message,
         }
     )
 
@@ -78,6 +80,7 @@ def read_result(row: ResultRow) -> ItemResult[Any]:
     """
     found = decode(row.body, max_bytes=None)
     error = found.pop("error")
+    found.pop("message", None)  # It tells two results of one item apart; see `testing.laws`.
     return ItemResult(error=None if error is None else StoredError(*error), **found)
 
 

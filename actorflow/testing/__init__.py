@@ -70,6 +70,7 @@ from actorflow.testing.linear import (
 )
 from actorflow.testing.otp import Reference
 from actorflow.testing.probe import Probe
+from actorflow.testing.progress import CrashProgress
 from actorflow.testing.recorder import Operation, Recorder
 from actorflow.testing.schedule import ScheduleNotSeedable
 from actorflow.testing.simulate import Simulation, simulate
@@ -95,6 +96,7 @@ __all__ = [
     "CommitTorn",
     "CommitUnreported",
     "Counterexample",
+    "CrashProgress",
     "CrashReport",
     "Died",
     "DiskFull",

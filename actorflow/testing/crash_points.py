@@ -25,6 +25,8 @@ from actorflow.testing.exploring import (
     spread,
 )
 from actorflow.testing.faults import FaultPlan
+from actorflow.testing.laws import stored_results
+from actorflow.testing.progress import Tell, Teller
 from actorflow.testing.simulate import MAX_STEPS, Lives, line_for
 
 __all__ = ["CrashReport", "crash_points"]
@@ -33,7 +35,7 @@ __all__ = ["CrashReport", "crash_points"]
 MORE_STEPS = 10_000
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class CrashReport:
     """What came of `crash_points`.
 
@@ -76,6 +78,8 @@ def crash_points(
     seed: int = 0,
     processes: int = 1,
     shared_past: bool = False,
+    same_results: bool = False,
+    progress: Tell | None = None,
 ) -> CrashReport:
     """Kill ``main(world)`` at every step and commit; each time begin it anew on what the disk has,
     and let that life come to its end.
@@ -96,39 +100,45 @@ def crash_points(
         shared_past: Live up to all points once, and begin the second lives on the world as it was
             at each, which is the same and nearly twice as fast. Only for a *main* that keeps
             nothing outside of the `World`; not with *cancel*.
+        same_results: Runs must have the results in the store, at the end, that they have there
+            undisturbed: the same values and errors of the same messages, in any order. Only for
+            a *main* in which neither time nor the number of attempts decides what comes out.
+        progress: Called with a `CrashProgress`, twice a second at most, and with the last one. By
+            default a line on stderr shows it, if that is a terminal.
 
     Raises:
         Exception: What *main* raises undisturbed.
         ConfigurationError: An argument is wrong.
     """
-    _check(main, steps, pairs, processes)
-    if shared_past and cancel:
-        raise ConfigurationError("crash_points() shared_past", True, "False with cancel=True")
+    _check(main, steps, pairs, processes, shared=shared_past and cancel)
     began, threads = time.monotonic(), threading.active_count()
     with quietly():
-        lives = Lives(main, seed, FaultPlan(), MAX_STEPS, None)
-        error = lives.live()
-        if error is not None:
-            error.add_note(f"again: {line_for(main, seed, FaultPlan())}")
-            raise error
+        lives = _undisturbed(main, seed)
         found, commits = lives.steps, lives.last.commits.commits
-        plans = points_for(found, commits, steps, pairs, cancel=cancel, seed=seed)
-        task = Exploration(main, seed, found * 10 + MORE_STEPS, tuple(plans), shared_past)
-        count, violations = explore(task) if processes == 1 else spread(task, processes)
+        plans = tuple(points_for(found, commits, steps, pairs, cancel=cancel, seed=seed))
+        stored = stored_results(lives.world._disk) if same_results else None
+        most = found * 10 + MORE_STEPS
+        task = Exploration(main, seed, most, plans, shared_past, stored)
+        tell = Teller(len(plans), progress).went
+        count, violations = explore(task, tell) if processes == 1 else spread(task, processes, tell)
     if threading.active_count() > threads:
         text = f"no orphan: {threading.active_count() - threads} threads are left"
         violations.append(Violation(FaultPlan(), text, line_for(main, seed, FaultPlan())))
-    return CrashReport(
-        points=len(plans),
-        lives=1 + count,
-        violations=tuple(violations),
-        seconds=time.monotonic() - began,
-        steps=found,
-        commits=commits,
-    )
+    seconds = time.monotonic() - began
+    return CrashReport(len(plans), 1 + count, tuple(violations), seconds, found, commits)
 
 
-def _check(main: Any, steps: Any, pairs: int, processes: int) -> None:
+def _undisturbed(main: Main, seed: int) -> Lives:
+    """One life that is not killed."""
+    lives = Lives(main, seed, FaultPlan(), MAX_STEPS, None)
+    error = lives.live()
+    if error is not None:
+        error.add_note(f"again: {line_for(main, seed, FaultPlan())}")
+        raise error
+    return lives
+
+
+def _check(main: Any, steps: Any, pairs: int, processes: int, *, shared: bool) -> None:
     if steps != "all":
         options.count("crash_points() steps", steps)
     options.count("crash_points() pairs", pairs, least=0)
@@ -139,3 +149,5 @@ def _check(main: Any, steps: Any, pairs: int, processes: int) -> None:
         except Exception as error:
             wanted = "a function of a module, which other processes can import; or processes=1"
             raise ConfigurationError("crash_points() main", main, wanted) from error
+    if shared:
+        raise ConfigurationError("crash_points() shared_past", True, "False with cancel=True")

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from actorflow.testing.faults import Died, Fault, FaultPlan, MainCancelled
-from actorflow.testing.laws import LawBroken
+from actorflow.testing.laws import LawBroken, StoredResults, other_results, stored_results
 from actorflow.testing.life import wants_world
 from actorflow.testing.simulate import Lives, line_for
 from actorflow.testing.world import World
@@ -24,8 +24,14 @@ __all__ = ["Exploration", "Main", "Violation", "explore", "points_for", "quietly
 
 Main: TypeAlias = Callable[..., Awaitable[Any]]
 
+#: Told how many points were just explored, and how many violations they found.
+Tell: TypeAlias = Callable[[int, int], object]
+
 #: Scenarios between two rounds of the garbage collector, which does not run within one.
 ROUND = 64
+
+#: Parts that each process of several explores, one after the other.
+PARTS = 8
 
 #: Where in a commit a process may die.
 WHENS: tuple[Literal["before", "torn", "after"], ...] = ("before", "torn", "after")
@@ -59,6 +65,7 @@ class Exploration:
         max_steps: Most steps of a life.
         plans: The points.
         shared_past: Whether the life up to them is lived once for all.
+        results: What runs must have stored in the end, if that is known.
     """
 
     main: Main
@@ -66,6 +73,7 @@ class Exploration:
     max_steps: int
     plans: tuple[FaultPlan, ...]
     shared_past: bool
+    results: StoredResults | None
 
 
 def points_for(
@@ -94,8 +102,9 @@ def points_for(
     return plans + [FaultPlan(draw.choice(first), draw.choice(second)) for _ in range(pairs)]
 
 
-def explore(task: Exploration) -> tuple[int, list[Violation]]:
-    """Go to each point; answers how many lives that took, and what is wrong."""
+def explore(task: Exploration, tell: Tell) -> tuple[int, list[Violation]]:
+    """Go to each point; answers how many lives that took, and what is wrong. *tell* is called with
+    how many points were just explored, and found how many violations."""
     takes_world = wants_world(task.main)
     past = _Past(task) if task.shared_past else None
     count, violations = 0 if past is None else 1, []
@@ -111,22 +120,32 @@ def explore(task: Exploration) -> tuple[int, list[Violation]]:
             broken = lives.world._broken()  # Right after the death.
             error = LawBroken("; ".join(broken)) if broken else lives.live()
             count += lives.lived - 1
+        if error is None and task.results is not None:
+            texts = other_results(task.results, stored_results(lives.world._disk))
+            error = LawBroken("; ".join(texts)) if texts else None
         if error is not None:
             text = f"{type(error).__name__}: {error}"
             line = line_for(task.main, task.seed, plan)
             violations.append(Violation(plan, text, line))
+        tell(1, int(error is not None))
     return count, violations
 
 
-def spread(task: Exploration, processes: int) -> tuple[int, list[Violation]]:
+def spread(task: Exploration, processes: int, tell: Tell) -> tuple[int, list[Violation]]:
     """The same, over several processes."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-        parts = [task.plans[first::processes] for first in range(processes)]
+        # A shared past is lived once in each part.
+        count = processes if task.shared_past else processes * PARTS
+        parts = [task.plans[first::count] for first in range(count)]
         futures = [
             pool.submit(_explore_apart, attrs.evolve(task, plans=part)) for part in parts if part
         ]
-        outcomes = [each.result() for each in futures]
+        outcomes = []
+        for future in concurrent.futures.as_completed(futures):
+            explored, lives, found = future.result()
+            outcomes.append((lives, found))
+            tell(explored, len(found))
     order = {plan: index for index, plan in enumerate(task.plans)}
     violations = itertools.chain.from_iterable(found for _, found in outcomes)
     return (
@@ -135,10 +154,10 @@ def spread(task: Exploration, processes: int) -> tuple[int, list[Violation]]:
     )
 
 
-def _explore_apart(task: Exploration) -> tuple[int, list[Violation]]:
-    """In a process of its own."""
+def _explore_apart(task: Exploration) -> tuple[int, int, list[Violation]]:
+    """In a process of its own; answers also how many points that were."""
     with quietly():
-        return explore(task)
+        return len(task.plans), *explore(task, lambda points, violations: None)
 
 
 class _Past:

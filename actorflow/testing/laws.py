@@ -3,6 +3,7 @@
     conservation      of each run: fed = done + skipped + dead + held
     attempts          no message has more than its `Retry` allows
     durable accept    what `feed` and `tell` acknowledged is on the disk
+    results           what came of a message is stored once
     the history's     see `history`
 
 What a disk says is a function of its bytes, so that each state is checked once.
@@ -11,18 +12,30 @@ What a disk says is a function of its bytes, so that each state is checked once.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from actorflow.durability.memory import MemoryDisk
 from actorflow.durability.records import address
 from actorflow.errors import DecodeError
+from actorflow.flows.stored import REPLAYED
 from actorflow.testing.history import History
 from actorflow.wire.codec import decode
 from actorflow.wire.snapshot import fold, read_cut, read_record
 
-__all__ = ["LawBroken", "broken_on_disk", "broken_promises"]
+__all__ = [
+    "LawBroken",
+    "StoredResults",
+    "broken_on_disk",
+    "broken_promises",
+    "other_results",
+    "stored_results",
+]
+
+#: By run, what its results say: id, status, value or error, and of which message, as text.
+StoredResults: TypeAlias = "dict[str, Counter[str]]"
 
 
 class LawBroken(AssertionError):
@@ -51,6 +64,12 @@ def broken_on_disk(
             for box, most in state.attempts.items()
             if most > limits.get(box, most)
         ]
+        twice = Counter(_result(row.body)[0] for row in kept.results)
+        texts += [
+            f"results: {status} of message {message} is stored {count} times (run {run!r})"
+            for (message, status), count in twice.items()
+            if count > 1 and not state.replayed
+        ]
         if fed.get(run, 0) > state.fed:
             texts.append(
                 f"durable accept: feed() acknowledged {fed[run]} items of run {run!r}, "
@@ -66,6 +85,35 @@ def broken_on_disk(
         for run in sorted({*fed, *told} - disk._runs.keys())
     ]
     return texts
+
+
+def stored_results(disk: MemoryDisk) -> StoredResults:
+    """What runs have stored on *disk*."""
+    return {
+        run: Counter(_result(row.body)[1] for row in kept.results)
+        for run, kept in disk._runs.items()
+        if kept.results
+    }
+
+
+def other_results(expected: StoredResults, found: StoredResults) -> list[str]:
+    """What is too much or missing in what was *found*."""
+    texts = []
+    for run in sorted({*expected, *found}):
+        wanted, there = expected.get(run, Counter()), found.get(run, Counter())
+        missing, more = list((wanted - there).elements()), list((there - wanted).elements())
+        if missing or more:
+            texts.append(f"results: of run {run!r} missing {missing}, not expected {more}")
+    return texts
+
+
+@functools.lru_cache(maxsize=65_536)
+def _result(body: bytes) -> tuple[tuple[str, str], str]:
+    """Which message a stored result is of with its status, and all that it says, as text."""
+    found = decode(body, max_bytes=None)
+    message, status = found["message"], found["status"]
+    what = found["value"] if status == "done" else found["error"]
+    return (message, status), f"{found['id']!r} {status} {what!r} ({message})"
 
 
 def broken_promises(history: History) -> list[str]:
@@ -92,6 +140,7 @@ class _State:
     def __init__(self) -> None:
         self.broken: list[str] = []
         self.fed = self.told = 0
+        self.replayed = False
         self.attempts: dict[str, int] = {}
 
 
@@ -120,6 +169,7 @@ def _state(cuts: tuple[bytes, ...]) -> _State:
         state.broken.append(f"the checkpoint cannot be read: {error}")
         return state
     state.told = facts.get("ids", 0)
+    state.replayed = bool(cut.facts.get(REPLAYED))  # What has died may die once more.
     for _, record in records:
         state.attempts[record.box] = max(state.attempts.get(record.box, 0), record.attempt)
     if "run" in facts:
