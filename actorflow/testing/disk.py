@@ -82,6 +82,8 @@ class CommitFaults:
     Attributes:
         loads: What happens to each load.
         commits: Tries of commits so far.
+        undo: What was on the disk before each of the last commits, if those will be lost,
+        excused: and whether the store may lose them.
         watch: Told of each: "before" and "torn", and "after" if it has landed.
     """
 
@@ -94,6 +96,7 @@ class CommitFaults:
         self.undo: deque[Contents] | None = None
         if suffixes:
             self.undo = deque(maxlen=max(each.commits for each in suffixes))
+        self.excused = all(each.allowed for each in suffixes)
 
     def plan(self, fault: Fault) -> None:
         """Let *fault* happen, if it is one of commits or loads; counted from the next commit."""

@@ -187,10 +187,19 @@ class RunTaken(Fault):
 
 @attrs.frozen(repr=False)
 class SuffixLost(Fault):
-    """The disk lies: when this life ends, its last *commits* are gone, though they were
-    acknowledged. What was accepted is then lost, and the laws say so."""
+    """When the process dies in this life, its last *commits* are gone, which were acknowledged;
+    `World.lost` counts them.
+
+    Attributes:
+        commits: How many.
+        allowed: Whether the store never promised more, as SQLite with ``synchronous=NORMAL`` does
+            not at a power loss: what was accepted may be lost then, and all other laws hold, as
+            the run goes back to a checkpoint of before, whole. Else the disk lies, and the law of
+            durable accept says so.
+    """
 
     commits: int
+    allowed: bool = attrs.field(default=False, kw_only=True)
 
 
 @attrs.frozen(repr=False)

@@ -12,10 +12,13 @@ What a disk says is a function of its bytes, so that each state is checked once.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
+
+import attrs
 
 from actorflow.durability.memory import MemoryDisk
 from actorflow.durability.records import address
@@ -27,6 +30,7 @@ from actorflow.wire.snapshot import fold, read_cut, read_record
 
 __all__ = [
     "LawBroken",
+    "Promised",
     "StoredResults",
     "broken_on_disk",
     "broken_promises",
@@ -42,8 +46,30 @@ class LawBroken(AssertionError):
     """A law of the runtime does not hold."""
 
 
+@attrs.frozen
+class Promised:
+    """From when on what was acknowledged must be on the disk.
+
+    Attributes:
+        line: The first line of the history that counts.
+        fed: How many items each run had then.
+    """
+
+    line: int = 0
+    fed: Mapping[str, int] = attrs.Factory(dict)
+
+    @classmethod
+    def from_now(cls, disk: MemoryDisk, history: History) -> Promised:
+        """What was acknowledged before this may be lost."""
+        fed = {run: _state(_chain(kept)).fed for run, kept in disk._runs.items()}
+        return cls(len(history), fed)
+
+
 def broken_on_disk(
-    disk: MemoryDisk, history: History, limits: Mapping[str, int] = MappingProxyType({})
+    disk: MemoryDisk,
+    history: History,
+    limits: Mapping[str, int] = MappingProxyType({}),
+    promised: Promised = Promised(),
 ) -> list[str]:
     """What does not hold of what is on *disk* now.
 
@@ -51,13 +77,12 @@ def broken_on_disk(
         disk: The disk.
         history: What was acknowledged so far.
         limits: Most attempts of a message, by paths of mailboxes.
+        promised: What of that counts.
     """
-    fed, told = _acknowledged(history)
+    fed, told = _acknowledged(history, promised)
     texts: list[str] = []
     for run, kept in sorted(disk._runs.items()):
-        begins = max((each.number for each in kept.cuts if each.full), default=0)
-        cuts = tuple(each.body for each in kept.cuts if each.number >= begins)
-        state = _state(cuts)
+        state = _state(_chain(kept))
         texts += [f"{text} (run {run!r})" for text in state.broken]
         texts += [
             f"attempts: a message in {box} has {most}, {limits[box]} are allowed (run {run!r})"
@@ -121,14 +146,20 @@ def broken_promises(history: History) -> list[str]:
     return history.broken()
 
 
-def _acknowledged(history: History) -> tuple[dict[str, int], dict[str, int]]:
+def _chain(kept: Any) -> tuple[bytes, ...]:
+    """The last full cut that is kept of a run, and those after it."""
+    begins = max((each.number for each in kept.cuts if each.full), default=0)
+    return tuple(each.body for each in kept.cuts if each.number >= begins)
+
+
+def _acknowledged(history: History, promised: Promised) -> tuple[dict[str, int], dict[str, int]]:
     """Items fed by run, and the highest number of a message told by system."""
     fed: dict[str, int] = {}
     told: dict[str, int] = {}
-    for line in history:
+    for line in itertools.islice(history, promised.line, None):
         key: Any = line.key
         if line.kind == "fed":
-            fed[key] = fed.get(key, 0) + line.count
+            fed[key] = fed.get(key, promised.fed.get(key, 0)) + line.count
         elif line.kind == "told":
             told[key] = max(told.get(key, 0), line.count)
     return fed, told

@@ -193,8 +193,7 @@ class Life:
         self._past = self.past(when)
         for store in self.stores:
             store.die()
-        undo = self.commits.undo
-        self.world._died(undo[0] if undo else None)
+        self.world._died(self.commits.undo or (), excused=self.commits.excused)
         self.dead, self.seconds = True, self.now()
         self.steps.at(self.steps.count + ENDING_STEPS, self._abandon)
         if self._scope is not None:

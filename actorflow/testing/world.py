@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from actorflow.durability.careful import LIMIT
@@ -18,7 +19,7 @@ from actorflow.flows.stored import read_result
 from actorflow.runtime.ports import VIRTUAL_EPOCH
 from actorflow.testing.disk import Contents, SimStore, put_back
 from actorflow.testing.history import History
-from actorflow.testing.laws import broken_on_disk
+from actorflow.testing.laws import Promised, broken_on_disk
 
 __all__ = ["ProcessDied", "WallClock", "World"]
 
@@ -59,6 +60,7 @@ class World:
         history: What the outside was told and has seen.
         outside: What else is outside of the process.
         life: Which life this is, from 1.
+        lost: How many commits the disk has lost that it had acknowledged.
     """
 
     def __init__(self, seed: int) -> None:
@@ -67,7 +69,8 @@ class World:
         self.clock = WallClock()
         self.history = History(lambda: (self.life, self._life.now()))
         self.outside: dict[Any, Any] = {}
-        self.life = 0
+        self.life = self.lost = 0
+        self._promised = Promised()
         self._disk = MemoryDisk()
         self._life: Any = None
         self._kept: dict[str, Any] | None = None
@@ -116,6 +119,7 @@ class World:
         if len(mine) > 1 or self.outside:
             vars(other).update(copy.deepcopy(mine))
         other.past, other._chains = past, self._chains
+        other.lost, other._promised = self.lost, self._promised
         return other
 
     def _begin(self, life: Any) -> None:
@@ -132,12 +136,16 @@ class World:
         }
         if self.past != str(self.seed):  # An end that was not clean may cost one more.
             limits = {path: max(limit, LIMIT) + 1 for path, limit in limits.items()}
-        return broken_on_disk(self._disk, self.history, limits)
+        return broken_on_disk(self._disk, self.history, limits, self._promised)
 
-    def _died(self, lost: Contents | None) -> None:
-        """Take down what there is now, of which the disk has lost what came after *lost*."""
-        if lost is not None:
-            put_back(self._disk, lost)
+    def _died(self, undo: Sequence[Contents], *, excused: bool) -> None:
+        """Take down what there is now, of which the disk has lost what came after the first of
+        *undo*; where that is *excused*, nothing of it was promised."""
+        if undo:
+            put_back(self._disk, undo[0])
+            self.lost += len(undo)
+            if excused:
+                self._promised = Promised.from_now(self._disk, self.history)
         self._lines = len(self.history)
         self._kept = copy.deepcopy({k: v for k, v in vars(self).items() if k not in _OURS})
 

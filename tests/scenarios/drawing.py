@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from actorflow import LeaseLost, RunInUseError, StoreCorrupt, StoreUnavailable
-from actorflow.testing import FAULT_KINDS, FaultPlan, SuffixLost, World
+from actorflow.testing import FAULT_KINDS, Fault, FaultPlan, SuffixLost, World
 from actorflow.testing.draws import Draws, Seeded, chosen, perhaps
 from actorflow.testing.fault_strategies import Range, draw_fault_plan
 from actorflow.testing.faults import (
@@ -31,8 +31,7 @@ from tests.scenarios.systems import PATIENT, SYSTEMS, Main, System
 
 __all__ = ["KINDS", "Outcome", "Scenario", "play", "scenario"]
 
-#: All but a disk that lies, after which nothing is promised.
-KINDS = tuple(each for each in FAULT_KINDS if each is not SuffixLost)
+KINDS = FAULT_KINDS
 
 #: Most steps of a life: two hundred times what the longest of them needs undisturbed.
 MAX_STEPS = 100_000
@@ -101,8 +100,21 @@ def scenario(seed: int) -> Scenario:
         max_turn=8,
         paths=system.paths,
     )
-    faults = draw_fault_plan(draws, _some_kinds(draws), reach)
+    faults = _with_deaths(draws, draw_fault_plan(draws, _some_kinds(draws), reach), reach)
     return Scenario(seed, name, _coming_back(system.main), faults, about)
+
+
+def _with_deaths(draws: Draws, plan: FaultPlan, reach: Range) -> FaultPlan:
+    """*plan*, in which each life whose last commits are lost ends by a death, and the store has
+    never promised to keep them: of a disk that lies nothing holds."""
+    faults: list[Fault] = []
+    for each in plan.faults:
+        if isinstance(each, SuffixLost):
+            each = attrs.evolve(each, allowed=True)
+            if not plan.picked(Died, each.life):
+                faults.append(Died(step=draws.number(1, reach.max_step), life=each.life))
+        faults.append(each)
+    return FaultPlan(*faults)
 
 
 def _some_kinds(draws: Draws) -> tuple[Any, ...]:

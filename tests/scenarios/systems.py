@@ -98,8 +98,11 @@ async def until(ref: ActorRef[Any], question: Any, wanted: Any) -> None:
 
 
 async def sent(world: World, ref: ActorRef[Any], number: int, body: Any) -> None:
-    """Tell what was not acknowledged in an earlier life."""
-    done = world.outside.setdefault("sent", [])
+    """Tell what was not acknowledged in an earlier life, or before the disk has lost something."""
+    lost, done = world.outside.get("sent", (0, []))
+    if lost != world.lost:
+        done = []
+    world.outside["sent"] = world.lost, done
     if number not in done:
         await ref.tell(body)
         world.history.acknowledge(number)
