@@ -66,6 +66,10 @@ class Fault:
 
     __repr__ = _short
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """As Hypothesis prints it in a script."""
+        printer.text(_short(self))
+
 
 @attrs.frozen(repr=False, kw_only=True)
 class Died(Fault):

@@ -68,7 +68,7 @@ MOMENTS = 20
 MOMENT = 0.01
 
 #: How far from where it is planned something goes wrong.
-REACH = Range(max_step=50, max_commit=3, max_turn=2)
+REACH = Range(max_step=20, max_commit=2, max_turn=2)
 
 
 def command(**strategies: Any) -> Callable[[Body], Any]:

@@ -23,6 +23,7 @@ from actorflow.testing.faults import (
     HandlerSlow,
     SuffixLost,
 )
+from tests.programs import names_in_tables
 from tests.testing.systems import forked
 
 NAMES = {name: getattr(faults, name) for name in faults.__all__}
@@ -44,6 +45,12 @@ def test_there_is_no_fault_that_cannot_be_drawn() -> None:
     kinds = {each for each in NAMES.values() if each not in (Fault, FaultPlan)}
 
     assert set(FAULT_KINDS) == kinds
+
+
+def test_the_page_on_testing_has_every_fault() -> None:
+    named = {name.partition("(")[0] for name in names_in_tables("testing.md")}
+
+    assert {kind.__name__ for kind in FAULT_KINDS} <= named
 
 
 @pytest.mark.parametrize("kind", FAULT_KINDS, ids=lambda kind: kind.__name__)
