@@ -18,6 +18,7 @@ from actorflow.errors import (
     EncodeError,
     MailboxFull,
     MessageFailed,
+    SchemaError,
     UnknownRoute,
     WorkerDied,
 )
@@ -108,7 +109,7 @@ def unwritable(cell: Cell) -> EncodeError | None:
 def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
     envelope = cell.lease
     assert envelope is not None
-    if isinstance(error, (MessageFailed, UnknownRoute)):  # Neither gets better.
+    if isinstance(error, (MessageFailed, UnknownRoute)) or _is_misfit(error):  # None gets better.
         return Quarantine("failed")
     if envelope.deadline == UNWANTED:
         return Quarantine("sibling_failed")
@@ -129,6 +130,11 @@ def _decide(cell: Cell, error: BaseException, crashed: bool) -> Any:
     if late and kernel.now() + decision.delay >= envelope.deadline:
         return Quarantine("expired")  # The message's own deadline, which no chain knows.
     return decision
+
+
+def _is_misfit(error: BaseException) -> bool:
+    """Whether the message is not what its stage takes."""
+    return isinstance(error, SchemaError) and error.side == "input"
 
 
 def rooms_ahead(cell: Cell) -> list[Mailbox]:

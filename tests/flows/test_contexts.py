@@ -285,9 +285,11 @@ async def test_data_that_does_not_fit_fails_the_item_before_the_handler(contextu
     async def work(context: Context) -> dict[str, Any]:
         raise AssertionError
 
-    result = await one([stage(work if contextual else plain, input_schema=Order)], {"count": "x"})
+    order = stage(work if contextual else plain, input_schema=Order, policies=[Retry(3)])
+    result = await one([order], {"count": "x"})
 
     assert type(result.error) is SchemaError
+    assert result.attempts == 1  # No retry makes it fit.
     assert (result.error.side, result.error.schema) == ("input", "Order")
 
 
