@@ -28,6 +28,7 @@ from actorflow import options
 from actorflow.core.letters import DeadLetter
 from actorflow.durability.urls import as_store
 from actorflow.errors import ConfigurationError, StageError
+from actorflow.flows.entries import Entries
 from actorflow.flows.generic import In, Out
 from actorflow.flows.results import Chunk, ItemResult, Report
 from actorflow.flows.run import Run
@@ -204,7 +205,8 @@ class Flow(Generic[In, Out]):
     ) -> AsyncIterator[ResultStream[Any]]:
         """Results as they come: one per output, one per failed or skipped item.
 
-        The input is read as results are taken. Leaving early cancels the rest.
+        The input is read as results are taken. Leaving early cancels the rest. What handlers feed
+        with `ctx.feed` has results too, and numbers between those of *source*.
 
         Args:
             source: What is fed.
@@ -241,32 +243,18 @@ class Flow(Generic[In, Out]):
 
         There is one entry per item: its value; a list, if a stage of the flow is a generator or
         the item gave several; or `None` for one that was skipped. What a batch gave stands at its
-        first item; its others have `None`, or an empty list in a flow with generators.
+        first item; its others have `None`, or an empty list in a flow with generators. What
+        handlers feed with `ctx.feed` has no entry.
 
         Raises:
             ExceptionGroup: Of `StageError`s, unless *return_exceptions* puts them in place.
         """
         many = any(each.many for each in self.plan.stages)
-        found: dict[int, list[ItemResult[Any]]] = {}
         async with self._streamed(items, False, run_options) as (run, results):
+            entries = Entries(many=many, inner=run.note_inner())
             async for result in results:
-                found.setdefault(result.number, []).append(result)
-            count = run.stats().counts["fed"]  # Of a batch only one item may have a result.
-        values: list[Any] = []
-        failures: list[Exception] = []
-        for number in range(count):
-            own = found.get(number, [])
-            failed = next((each for each in own if each.status == "failed"), None)
-            if failed is not None:
-                error = failed.stage_error()
-                failures.append(error)
-                values.append(error)
-                continue
-            outputs = [each.value for each in own if each.ok]
-            if many or len(outputs) > 1:
-                values.append(outputs)
-            else:
-                values.append(outputs[0] if outputs else None)
+                entries.add(result)
+            values, failures = entries.values(run.stats().counts["fed"])
         if failures and not return_exceptions:
             raise ExceptionGroup(f"flow {self.name!r}: {len(failures)} items failed", failures)
         return values

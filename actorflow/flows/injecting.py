@@ -23,7 +23,12 @@ class Injector:
         plan: The flow.
         ledger: The run's account.
         stages: Its stages.
+
+    Attributes:
+        fed: Gets the number of each item that is fed from inside, if anybody must know them.
     """
+
+    fed: set[int] | None = None
 
     def __init__(self, plan: Plan, ledger: Ledger, stages: Mapping[str, StageCell]) -> None:
         self._plan = plan
@@ -56,6 +61,8 @@ class Injector:
         envelope.born = ledger.kernel.now()
         if ledger.kernel.watched:
             tell_accepted(ledger, envelope, mailbox.path)
+        if self.fed is not None:
+            self.fed.add(ledger.fed)
         ledger.fed += 1
         inside = mailbox.accepted - mailbox.outside
         ledger.entrances.get(mailbox.path, mailbox).put(envelope)

@@ -286,6 +286,13 @@ class Run(Submitting, Generic[In, Out]):
         already may end while it opens; for ``stream``."""
         self._wants_early = chunks
 
+    def note_inner(self) -> set[int]:
+        """A set that gets the number of each item that is fed from inside; for ``map``."""
+        injector = self._ledger.injector
+        injector.fed = set() if injector.fed is None else injector.fed
+        found: set[int] = injector.fed
+        return found
+
     def _stream(self, chunks: bool) -> ResultStream[Any]:
         tap = self._tap(values_only=False)
         if chunks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from actorflow import (
     Batch,
     ConfigurationError,
     Context,
+    Executor,
     Fixed,
     Graph,
     Parallel,
@@ -23,9 +25,11 @@ from actorflow import (
     Send,
     StageError,
     Turn,
+    current_turn,
     stage,
 )
 from actorflow.durability.memory import MemoryStore
+from actorflow.flows.calling import Call, callee
 from tests.flows.flowing import Boom, Gate, counted, double, increment, pipeline
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -328,9 +332,64 @@ async def test_a_crawl_ends_when_nothing_is_fed_any_more() -> None:
                 ctx.feed(each, stage="crawl")
         return page
 
-    found = await pipeline([crawl]).map([0])
+    found: list[int] = []
+    report = await pipeline([crawl]).run([0], sink=found.append)
 
     assert sorted(found) == [0, 0, 1, 2, 3, 4]
+    assert report.counts == counted(fed=6, done=6)
+
+
+async def feeds_more(value: int, ctx: Turn) -> int:
+    await trio.lowlevel.checkpoint()
+    if 0 <= value < 40 and value % 5 == 0:
+        ctx.feed(-1 - value, stage="feeds_more")
+    return value * 10
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 8}, {"ordered": True, "window": 4}])
+async def test_map_has_an_entry_per_item_of_its_input_whatever_handlers_feed(options: Any) -> None:
+    found = await pipeline([feeds_more]).map(range(50), **options)
+
+    assert found == [value * 10 for value in range(50)]
+
+
+async def test_map_has_lists_and_failures_of_its_input_whatever_handlers_feed() -> None:
+    async def twice(value: int, ctx: Turn) -> AsyncIterator[int]:
+        if value in (1, 2):
+            ctx.feed(100, stage="twice")
+        if value in (3, 100):
+            raise Boom
+        yield value
+        yield value
+
+    found = await pipeline([twice]).map(range(5), return_exceptions=True, window=2)
+
+    assert [each if type(each) is list else type(each) for each in found] == [
+        *([each, each] for each in range(3)),
+        StageError,
+        [4, 4],
+    ]
+    with pytest.raises(ExceptionGroup, match="1 items failed"):
+        await pipeline([twice]).map(range(5))
+
+
+async def test_submit_has_the_value_of_its_own_item_whatever_handlers_feed() -> None:
+    async with pipeline([feeds_more]).open() as run:
+        futures = [await run.submit(value) for value in range(20)]
+
+        assert [await each.result() for each in futures] == [value * 10 for value in range(20)]
+
+
+async def test_an_executor_has_the_value_of_each_call_whatever_its_functions_feed() -> None:
+    def feeds(value: int) -> int:
+        turn = current_turn()
+        if value % 3 == 0:
+            turn.feed(Call(callee("test", len, "loop"), ("aaa",), {}), stage="call")
+        return value
+
+    async with Executor(workers=3, runs_in="loop") as executor:
+        assert await executor.map(feeds, range(9)) == list(range(9))
+        assert [each async for each in executor.map_iter(feeds, range(9))] == list(range(9))
 
 
 @pytest.mark.parametrize(
