@@ -235,7 +235,7 @@ class Endings(Controls):
     def _left(self) -> tuple[Held, ...]:
         if not self._ledger.held:
             return ()
-        return tuple(held(self.stages, self._wiring.gathers, self._ledger.ids))
+        return tuple(held(self.plan.name, self.stages, self._wiring, self._ledger.ids))
 
     # What ends by itself --------------------------------------------------------------
 

@@ -173,6 +173,17 @@ class KeepingLedger(Ledger):
         self.journal.mark(f"group/{message_id(group.origin)}", _yes)
         super()._fail(group, letter)
 
+    def take_over(self, item: Item, root: int) -> None:
+        """*item*, of which *root* is, comes from another run."""
+        self._mark(item, root)
+
+    def take_over_group(self, group: Group) -> None:
+        """So does *group*, with what has arrived."""
+        if group.failed:
+            self.journal.mark(f"group/{message_id(group.origin)}", _yes)
+        for each in (piece for branch in group.branches for piece in branch.arrived):
+            self.journal.touch(each, group.join)
+
     def group_gone(self, group: Group) -> None:
         """Nothing is left of *group*, of which a branch died."""
         self.journal.mark(f"group/{message_id(group.origin)}", None)

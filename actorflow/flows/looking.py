@@ -11,11 +11,16 @@ are as many entries as messages; a batch counts for each of its members.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
+
+import attrs
 
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.partway import visible
+from actorflow.flows.copying import Common, Whence, parted
 from actorflow.flows.results import Held, ItemState
+from actorflow.flows.wiring import Wiring
 from actorflow.observe.history import History, ItemRecord
 from actorflow.runtime.telling import owners
 from actorflow.stages.build import StageCell
@@ -97,23 +102,59 @@ def _states(
 
 
 def held(
-    stages: Mapping[str, StageCell], gathers: Mapping[str, Any], ids: Mapping[int, Any]
+    flow: str, stages: Mapping[str, StageCell], wiring: Wiring, ids: Mapping[int, Any]
 ) -> Iterator[Held]:
-    """Every message that is inside, as it came to its stage; a batch is those it was made of."""
+    """Every message that is inside, as it came to its stage; a batch is those it was made of.
+
+    Args:
+        flow: Its name.
+        stages: By name.
+        wiring: What is between them.
+        ids: Ids that callers gave, by number.
+    """
+    copies = parted()
+    common = Common(flow, dict(ids), {name: each.digests for name, each in wiring.seen.items()})
     for name, stage in stages.items():
-        for envelope, _ in _messages(name, stage, gathers):
+        for envelope, box in _in_turn(name, stage, wiring.gathers):
             body = envelope.body
             if envelope.packed is not None:  # A handler may have changed what it was given.
                 body = decode(envelope.packed, max_bytes=None)
-            pairs = [(envelope, body)]
+            whence = Whence(common, copies.of(envelope), box)
+            pairs = [(envelope, body, whence)]
             if type(envelope.item) is Bundle and envelope.item.path == stage.mailbox.path:
-                pairs = list(zip(envelope.item.members, body, strict=True))
-            for each, value in pairs:
-                yield _held(each, value, name, ids, envelope.attempt)
+                pairs = [
+                    (member, value, attrs.evolve(whence, slot=slot))
+                    for slot, (member, value) in enumerate(
+                        zip(envelope.item.members, body, strict=True)
+                    )
+                ]
+            for each, value, origin in pairs:
+                yield _held(each, value, name, ids, envelope.attempt, origin)
+
+
+def _in_turn(
+    name: str, stage: StageCell, gathers: Mapping[str, Any]
+) -> Iterator[tuple[Envelope, str]]:
+    """Messages of one stage, each with what holds it besides the mailbox, so that of one key the
+    one that is next comes first."""
+    mailbox = stage.mailbox
+    leased = (cell.lease for cell in stage.cells if cell.lease is not None)
+    behind = chain.from_iterable(mailbox.held_keys.values())
+    lanes = (leased, mailbox.due or (), mailbox.sleeping or (), behind, mailbox.queue)
+    yield from ((envelope, "") for envelope in chain.from_iterable(lanes))
+    for key, gather in gathers.items():
+        if key.partition("//")[0] == name:
+            for members in getattr(gather, "waiting", {}).values():
+                yield from ((envelope, key) for envelope in members)
 
 
 def _held(
-    envelope: Envelope, value: Any, stage: str, ids: Mapping[int, Any], attempts: int
+    envelope: Envelope,
+    value: Any,
+    stage: str,
+    ids: Mapping[int, Any],
+    attempts: int,
+    whence: Whence,
 ) -> Held:
     return Held(
         item=ids.get(envelope.root, envelope.root),
@@ -123,6 +164,7 @@ def _held(
         attempts=attempts,
         priority=envelope.priority,
         metadata=dict(visible(envelope.headers)),
+        whence=whence,
     )
 
 

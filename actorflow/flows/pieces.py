@@ -57,6 +57,12 @@ class Pieces:
             envelope.item = Item()
         envelope.item.pieces += more
 
+    def take_over(self, item: Item, root: int) -> None:
+        """*item*, of which *root* is, comes from another run."""
+
+    def take_over_group(self, group: Group) -> None:
+        """So does *group*."""
+
     def group_gone(self, group: Group) -> None:
         """Nothing is left of *group*, of which a branch died."""
         self._piece_gone(group.origin.item, group.origin)

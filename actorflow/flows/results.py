@@ -339,6 +339,7 @@ class Held:
         attempts: How often it had been tried there.
         priority: Its priority.
         metadata: What was attached to it.
+        whence: All else that `run.refeed` needs.
     """
 
     item: Any
@@ -348,6 +349,7 @@ class Held:
     attempts: int
     priority: int
     metadata: Mapping[str, Any] = _figures()
+    whence: Any = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -361,8 +363,8 @@ class Report:
         stages: By name.
         errors: By stage and type, the first 100.
         dead: The dead letters, at most `max_dead`.
-        left: What was inside at the end, of a run that was halted, stopped or drained too early;
-            of one with a store nothing, as it goes on from there by its id.
+        left: What was inside at the end, of a run that was halted, stopped or drained too early,
+            for `run.refeed`; of one with a store nothing, as it goes on from there by its id.
         restarts: Workers restarted.
         observer_failures: How often an observer or a display has failed.
         hook_failures: How often a hook has failed.

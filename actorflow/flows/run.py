@@ -25,7 +25,8 @@ from actorflow.flows.keeping import KeepingLedger, ledger_for
 from actorflow.flows.ledger import OUTLET, Outlet, wake_at
 from actorflow.flows.lodging import house_for, kernel_for
 from actorflow.flows.progress import Progress
-from actorflow.flows.results import Chunk, ItemResult
+from actorflow.flows.refeeding import Refeeder
+from actorflow.flows.results import Chunk, Held, ItemResult
 from actorflow.flows.settings import RunSettings, facts
 from actorflow.flows.sources import Source, as_source
 from actorflow.flows.submitting import Submitting
@@ -98,6 +99,7 @@ class Run(Submitting, Generic[In, Out]):
         ledger.busy, ledger.joins = wiring.busy, wiring.joins()
         ledger.injector = Injector(plan, ledger, self.stages)
         self._feeder = Feeder(self._ledger, settings)
+        self._refeeder = Refeeder(plan, ledger, self.stages, wiring, settings.deadline)
         self._started = 0.0
 
     # The block ------------------------------------------------------------------------
@@ -214,6 +216,35 @@ class Run(Submitting, Generic[In, Out]):
         given, target = as_source(source), self._feedable(stage, DEFAULT_PRIORITY)
         keep, noted = self._keep_source(), self._attaching(None)
         await self._feed(given, target, DEFAULT_PRIORITY, None, None, keep, noted)
+
+    async def refeed(self, held: Iterable[Held]) -> list[Any]:
+        """Put what another run of the flow had left where it was: each message into its stage,
+        with its id, metadata, priority and attempts, and nothing is done twice that was done.
+        All of it at once, as it needs no room; returns the ids of the items.
+
+        A generator goes on behind what it had sent; branches that had arrived are not run again,
+        and a batch that was formed is the same again. What belongs to one batch, or to one item
+        in a joined `Parallel`, comes back together. A retry waits no longer, and the flow's own
+        `Deadline` begins anew. ``attrs.evolve(each, value=...)`` mends a value.
+
+        Args:
+            held: Values of ``report.left``, or some of them.
+
+        Raises:
+            NotRunningError: The run has ended.
+            ConfigurationError: One is not of a run of this flow, or its stage is unknown, or what
+                belongs to it is missing. Then none of them is fed.
+        """
+        self._refuse_inside("run.refeed()", "a task outside the run")
+        self._feedable(None, DEFAULT_PRIORITY)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        fed = self._refeeder.take(held)
+        if self._keeper is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            with trio.CancelScope(shield=True):
+                await self._keeper.settled()
+        return fed
 
     def _attaching(self, context: Mapping[str, Any] | None) -> Callable[[Envelope], None] | None:
         """Attaches what the run says, and *context*, to each message that is fed."""
