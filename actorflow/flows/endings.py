@@ -25,12 +25,12 @@ import trio
 from actorflow import options
 from actorflow.actors.house import House
 from actorflow.durability.store import RunStatus
-from actorflow.errors import ActorFlowError, InsideTurn, NotRunningError
+from actorflow.errors import InsideTurn, NotRunningError
 from actorflow.flows.controls import Controls
 from actorflow.flows.feeding import Feeder
 from actorflow.flows.ledger import Outlet
 from actorflow.flows.looking import held
-from actorflow.flows.results import Held, Report
+from actorflow.flows.results import Held, Report, with_report
 from actorflow.flows.taps import Tap
 from actorflow.flows.writing import Writer
 from actorflow.runtime.cell import CURRENT, turn_here
@@ -66,6 +66,7 @@ class Endings(Controls):
         self._error = None
         self._ending = False
         self._finishing = False
+        self._unfed: Exception | None = None  # What a source raised that was to be read.
         self._cut_off = False  # A `feed` was refused, or cut short, and not by `finish`.
         self._endings: list[trio.Event] = []
         self._letting_go = trio.Lock()
@@ -204,7 +205,11 @@ class Endings(Controls):
                         await self._keeper.close(self._status(), self.report, broken=broken)
                 finally:
                     if self._writer is not None:
-                        await self._writer.close(broken=broken)
+                        try:
+                            await self._writer.close(broken=broken)
+                        except Exception as error:
+                            with_report(error, self.report)
+                            raise
 
     def _status(self) -> RunStatus:
         assert self._keeper is not None
@@ -229,8 +234,8 @@ class Endings(Controls):
             hook_failures=stats.hook_failures,
             left=() if self._keeper is not None else self._left(),
         )
-        if isinstance(self._error, ActorFlowError):
-            self._error.report = self.report  # For who has called a verb that gives it only then.
+        if isinstance(self._error, Exception):
+            with_report(self._error, self.report)
 
     def _left(self) -> tuple[Held, ...]:
         if not self._ledger.held:
@@ -285,6 +290,8 @@ class Endings(Controls):
             raise
         finally:
             await self._close_all(broken=error is not None)
+            if self._unfed is not None and error is self._unfed:
+                with_report(self._unfed, self.report)
 
     async def _close_all(self, *, broken: bool) -> None:
         """End whatever still runs; neither a cancellation nor Ctrl-C leaves a part of it.

@@ -30,7 +30,7 @@ from actorflow.durability.urls import as_store
 from actorflow.errors import ConfigurationError, StageError
 from actorflow.flows.entries import Entries
 from actorflow.flows.generic import In, Out
-from actorflow.flows.results import Chunk, ItemResult, Report
+from actorflow.flows.results import Chunk, ItemResult, Report, with_report
 from actorflow.flows.run import Run
 from actorflow.flows.runs import Runs
 from actorflow.flows.settings import RUN_OPTIONS, RunOptions, run_settings
@@ -256,7 +256,8 @@ class Flow(Generic[In, Out]):
                 entries.add(result)
             values, failures = entries.values(run.stats().counts["fed"])
         if failures and not return_exceptions:
-            raise ExceptionGroup(f"flow {self.name!r}: {len(failures)} items failed", failures)
+            text = f"flow {self.name!r}: {len(failures)} items failed"
+            raise with_report(ExceptionGroup(text, failures), run.report)
         return values
 
     async def invoke(

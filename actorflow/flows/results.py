@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 
@@ -22,8 +23,10 @@ __all__ = [
     "RunStats",
     "StageStats",
     "WorkerState",
+    "with_report",
 ]
 
+E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -380,3 +383,12 @@ class Report:
     observer_failures: int = 0
     hook_failures: int = 0
     left: tuple[Held, ...] = ()
+
+
+def with_report(error: E, report: Report | None) -> E:
+    """*error*, which has ended a run, with *report*: for who has called a verb that gives that only
+    if there is no error."""
+    if report is not None:
+        with contextlib.suppress(AttributeError, TypeError):  # A class of others may take nothing.
+            error.report = report  # type: ignore[attr-defined]
+    return error

@@ -215,7 +215,11 @@ class Run(Submitting, Generic[In, Out]):
         self._refuse_inside("run.feed_from()", "ctx.emit()")
         given, target = as_source(source), self._feedable(stage, DEFAULT_PRIORITY)
         keep, noted = self._keep_source(), self._attaching(None)
-        await self._feed(given, target, DEFAULT_PRIORITY, None, None, keep, noted)
+        try:
+            await self._feed(given, target, DEFAULT_PRIORITY, None, None, keep, noted)
+        except Exception as error:
+            self._unfed = error
+            raise
 
     async def refeed(self, held: Iterable[Held]) -> list[Any]:
         """Put what another run of the flow had left where it was: each message into its stage,

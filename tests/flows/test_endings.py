@@ -614,3 +614,67 @@ async def test_a_stage_whose_workers_crash_outside_of_turns_fails_the_run(
     assert begun == 5
     assert run.report is not None
     assert run.report.counts == counted(fed=3, dead=1, held=2)
+
+
+# The report of a run that an error has ended ------------------------------------------------------
+
+
+def source_that_fails() -> Iterator[int]:
+    yield 1
+    yield 2
+    raise Boom("source")
+
+
+def sink_that_fails(value: int) -> None:
+    if value == 4:
+        raise Boom("sink")
+
+
+class SinkThatStaysOpen(Memory):
+    async def aclose(self) -> None:
+        raise Boom("close")
+
+
+@pytest.mark.parametrize(
+    ("verb", "items", "options"),
+    [
+        ("run", source_that_fails, {}),
+        ("run", lambda: [1, 2], {"sink": sink_that_fails}),
+        ("run", lambda: [1, 2], {"sink": SinkThatStaysOpen()}),
+        ("map", source_that_fails, {}),
+        ("map", lambda: [1, 2], {"sink": sink_that_fails}),
+    ],
+)
+async def test_what_a_source_or_sink_raises_has_the_report(
+    verb: str, items: Any, options: Any
+) -> None:
+    with pytest.raises(Boom) as caught:
+        await getattr(pipeline([double]), verb)(items(), **options)
+
+    report: Any = caught.value.report  # type: ignore[attr-defined]
+    assert report.counts["fed"] == 2
+
+
+async def test_the_group_that_map_raises_has_the_report() -> None:
+    async def fails(value: int) -> int:
+        raise Boom
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await pipeline([fails]).map([1, 2])
+
+    report: Any = caught.value.report  # type: ignore[attr-defined]
+    assert report.counts == counted(fed=2, dead=2)
+
+
+async def test_what_the_body_raises_is_left_as_it_is() -> None:
+    boom = Boom()
+
+    async def body() -> None:
+        async with pipeline([double]).open() as run:
+            await run.feed([1])
+            raise boom
+
+    with pytest.raises(Boom):
+        await body()
+
+    assert not hasattr(boom, "report")

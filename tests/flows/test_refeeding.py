@@ -400,10 +400,14 @@ async def test_an_item_of_which_a_branch_had_died_ends_as_dead() -> None:
         raise Boom
 
     flow = pipeline([Parallel([stage(fails, on_failure="halt"), slow]), joined])
-    with pytest.raises(StageError) as caught:
+
+    async def fail() -> None:
         async with flow.open() as run:
             await run.pause("slow")
             await run.feed([1])
+
+    with pytest.raises(StageError) as caught:
+        await fail()
     report: Any = caught.value.report
     async with flow.open() as run:
         assert await run.refeed(report.left) == [0]
