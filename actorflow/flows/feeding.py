@@ -19,7 +19,7 @@ import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.core.letters import Unreadable
-from actorflow.errors import ConfigurationError, DecodeError, MailboxFull
+from actorflow.errors import ConfigurationError, DecodeError, EncodeError, MailboxFull, shown
 from actorflow.flows.ledger import Ledger
 from actorflow.flows.progress import Progress
 from actorflow.flows.settings import RunSettings
@@ -28,6 +28,7 @@ from actorflow.policies.decision import Wait
 from actorflow.runtime.bodies import FROZEN, as_given, put_as_fed
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.telling import tell_accepted
+from actorflow.wire.codec import encode
 
 __all__ = ["Feeder", "Noted"]
 
@@ -66,7 +67,8 @@ class Feeder:
         self._stopped = True
         unkept = any(each.accepted is not None for each in self._feedings)
         for feeding, scope in self._feedings.items():
-            with contextlib.suppress(ConfigurationError):  # Fewer ids than items: no more items.
+            # Fewer ids than items, or one that cannot be kept: no more items.
+            with contextlib.suppress(ConfigurationError, EncodeError):
                 feeding.accept(len(feeding.in_hand))
             scope.cancel()
         return unkept
@@ -114,6 +116,7 @@ class Feeder:
 
         Raises:
             ConfigurationError: There are fewer ids than items.
+            EncodeError: An item cannot be kept, and *accepted* is given.
             MailboxFull: The mailbox is full and its stage says ``overflow="fail"``.
             Exception: What the source raised.
         """
@@ -206,6 +209,8 @@ class _Feeding:
     Attributes:
         in_hand: What has been read and not been accepted yet.
         noted: Told of each message right before it is accepted, if given.
+        strict: Whether what cannot be kept is refused: somebody is there who can be told. What a
+            source has of it becomes a dead letter, as a line that cannot be read does.
     """
 
     __slots__ = (
@@ -218,6 +223,7 @@ class _Feeding:
         "noted",
         "priority",
         "put",
+        "strict",
     )
 
     def __init__(
@@ -236,6 +242,7 @@ class _Feeding:
         self.deadline = deadline
         self.names = names
         self.accepted = accepted
+        self.strict = accepted is not None and mailbox.journal is not None
         self.noted: Noted | None = None
         self.in_hand: deque[Any] = deque()
 
@@ -264,6 +271,8 @@ class _Feeding:
             if not in_hand:  # A dead letter has ended the run, and so all was accepted.
                 break
             entry = in_hand.popleft()
+            if self.strict:
+                self._check(entry)
             name = None if self.names is None else self._next_name()
             number = ledger.fed
             if self.names is not None:
@@ -297,6 +306,25 @@ class _Feeding:
             if accepted is not None:
                 accepted.append(number if self.names is None else name)
         self.mailbox.outside = self.mailbox.accepted - inside
+
+    def _check(self, entry: Any) -> None:
+        """See that *entry* can be kept, in a run that keeps it."""
+        kind = type(entry)
+        if kind in FROZEN and (kind is not str or entry.isascii()):
+            return
+        if kind in (Malformed, Unreadable):
+            return
+        try:
+            encode(entry)
+        except Exception as error:  # EncodeError, or whatever a type of the user's own raises.
+            where = error.where if isinstance(error, EncodeError) else "body"
+            detail = str(error).removeprefix(f"{where}: ")
+            raise EncodeError(f"{detail}; accepted before it: {self._taken()}", where) from error
+
+    def _taken(self) -> str:
+        """What was accepted, for who is told that the rest was not."""
+        taken = self.accepted or []
+        return f"{len(taken)}, {shown(taken)}" if taken else "none"
 
     def _next_name(self) -> Any:
         assert self.names is not None

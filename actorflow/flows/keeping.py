@@ -91,7 +91,7 @@ class KeepingLedger(Ledger):
 
     def _output(self, envelope: Envelope) -> None:
         if self._keeps_results or self.outlet is not None:
-            error = pack_body(envelope, self.kernel, self.leaving)
+            error = pack_body(envelope, self.kernel, self.leaving, shares=False)
             if error is not None:
                 self.give_up(envelope, "failed", error, self.leaving)
                 return

@@ -28,6 +28,7 @@ from actorflow.runtime.telling import owners, tell_accepted
 from actorflow.stages.build import StageCell
 from actorflow.stages.gather import Batcher, Joiner
 from actorflow.stages.items import Bundle, Group, Item
+from actorflow.wire.codec import encode
 
 __all__ = ["Refeeder"]
 
@@ -88,6 +89,8 @@ class Refeeder:
         for each in _several(held):
             reports.setdefault(self._checked(each), []).append(each)
         ready = [(common, *self._copied(given)) for common, given in reports.items()]
+        if self._ledger.kernel.journal is not None:
+            encode([list(common.names.values()) for common in reports])
         return [name for each in ready for name in self._let_in(*each)]
 
     # Checking ---------------------------------------------------------------------------
@@ -138,6 +141,10 @@ class Refeeder:
             known.held[slot] = each
         for message in placed.values():
             _fill(message)
+        if self._ledger.kernel.journal is not None:
+            for envelope in copies.envelopes:  # They must be kept, or nothing is let in.
+                encode(envelope.body)
+                encode(envelope.headers)
         for old, new in copies.groups:
             _check_group(old, new)
         return copies, list(placed.values())
@@ -237,9 +244,5 @@ def _put_first(mailbox: Mailbox, envelope: Envelope) -> None:
     if mailbox.dated:
         envelope.since = mailbox.kernel.now()
     if mailbox.packs and type(envelope.body) not in FROZEN:
-        error = pack_body(envelope, mailbox.kernel, mailbox.path)
-        if error is not None and mailbox.journal is not None:
-            mailbox.failed += 1
-            mailbox.ledger.give_up(envelope, "failed", error, mailbox.path)
-            return
+        pack_body(envelope, mailbox.kernel, mailbox.path)
     mailbox.put_due(envelope)

@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, Self, overload
 import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
-from actorflow.errors import ConfigurationError, NotRunningError
+from actorflow.errors import ConfigurationError, EncodeError, NotRunningError
 from actorflow.flows.feeding import Feeder
 from actorflow.flows.generic import In, Out
 from actorflow.flows.injecting import Injector
@@ -39,6 +39,7 @@ from actorflow.runtime.declare import Plan
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ports import random_bytes
 from actorflow.stages.build import StageCell
+from actorflow.wire.codec import encode
 
 __all__ = ["Run"]
 
@@ -173,25 +174,29 @@ class Run(Submitting, Generic[In, Out]):
         Raises:
             NotRunningError: The run has ended, or ends while this waits.
             ConfigurationError: *items* is one value, or the stage is unknown.
+            EncodeError: The run has a store, which must keep the item that comes next and cannot.
+                The error says which were accepted before it.
         """
         self._refuse_inside("run.feed()", "ctx.emit()")
         target, noted = self._feedable(stage, priority), self._attaching(context)
         await trio.lowlevel.checkpoint_if_cancelled()  # From here on it may be accepted.
-        accepted, ended = self._feeder.feed_at_once(items, target, priority, ids, noted), True
-        if accepted is None:
-            source = as_source(items, option="feed() items")
-            accepted = []
-            try:
+        ended = True
+        try:
+            accepted = self._feeder.feed_at_once(items, target, priority, ids, noted)
+            if accepted is None:
+                accepted = []
+                source = as_source(items, option="feed() items")
                 ended = await self._feed(source, target, priority, ids, accepted, None, noted)
-            except trio.Cancelled:
-                if not accepted:
-                    raise
-                ended = True  # Whoever feeds is told of those; the cancellation goes on.
-        elif self._keeper is None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            elif self._keeper is None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        except trio.Cancelled:
+            if not accepted:
+                raise  # Else whoever feeds is told of those; the cancellation goes on.
+        except (ConfigurationError, EncodeError):
+            await self._on_disk()  # What came before that one is accepted.
+            raise
         if self._keeper is not None and accepted:
-            with trio.CancelScope(shield=True):
-                await self._keeper.settled()
+            await self._on_disk()
             if self._kernel.ports.simulation is not None:
                 self._kernel.ports.simulation.fed(self.run_id, len(accepted))
         if not ended:
@@ -207,6 +212,9 @@ class Run(Submitting, Generic[In, Out]):
     ) -> None:
         """Feed all that *source* gives, as there is room for it; returns when it is at its end
         or the run has stopped reading.
+
+        In a run with a store an item that cannot be kept becomes a dead letter, as a line that
+        cannot be read does, and reading goes on.
 
         Args:
             source: What is fed.
@@ -238,24 +246,32 @@ class Run(Submitting, Generic[In, Out]):
             NotRunningError: The run has ended.
             ConfigurationError: One is not of a run of this flow, or its stage is unknown, or what
                 belongs to it is missing. Then none of them is fed.
+            EncodeError: The run has a store, which cannot keep one. Likewise.
         """
         self._refuse_inside("run.refeed()", "a task outside the run")
         self._feedable(None, DEFAULT_PRIORITY)
         await trio.lowlevel.checkpoint_if_cancelled()
         fed = self._refeeder.take(held)
-        if self._keeper is None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            with trio.CancelScope(shield=True):
-                await self._keeper.settled()
+        await self._on_disk()
         return fed
+
+    async def _on_disk(self) -> None:
+        """Wait until a run that is kept has all on disk that it has accepted."""
+        with trio.CancelScope(shield=True):
+            if self._keeper is not None:
+                await self._keeper.settled()
+            else:
+                await trio.lowlevel.checkpoint()
 
     def _attaching(self, context: Mapping[str, Any] | None) -> Callable[[Envelope], None] | None:
         """Attaches what the run says, and *context*, to each message that is fed."""
         own = facts("feed() context", context)
         if own is None and self._context is None:
             return None
-        return functools.partial(_attach, {**(self._context or {}), **(own or {})})
+        attached = {**(self._context or {}), **(own or {})}
+        if self._keeper is not None:
+            encode(attached)  # Who feeds is told at once that it cannot be kept.
+        return functools.partial(_attach, attached)
 
     def _keep_source(self) -> Callable[[Progress], Any] | None:
         """Where a source tells how far it was read, in a durable run."""

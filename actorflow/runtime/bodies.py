@@ -21,11 +21,14 @@ __all__ = ["FROZEN", "copied", "copier", "pack_body", "refresh_body"]
 logger = logging.getLogger("actorflow")
 
 
-def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> Exception | None:
+def pack_body(
+    envelope: Envelope, kernel: Kernel, path: str, *, shares: bool = True
+) -> Exception | None:
     """Write down the body of *envelope* unless it is frozen.
 
     A body that cannot be written is shared between attempts, counted under
-    ``shared_bodies``, and warned about once per type; answers why it could not.
+    ``shared_bodies``, and warned about once per type, unless *shares* is false: then its
+    message is given up. Answers why it could not.
     """
     body = envelope.body
     if type(body) in FROZEN or is_frozen(body):
@@ -33,7 +36,8 @@ def pack_body(envelope: Envelope, kernel: Kernel, path: str) -> Exception | None
     try:
         envelope.packed = encode(body)
     except Exception as error:  # EncodeError, or whatever a type of the user's own raises.
-        _tell_shared(body, kernel, path, error)
+        if shares:
+            _tell_shared(body, kernel, path, error)
         return error
     return None
 

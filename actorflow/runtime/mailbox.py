@@ -198,7 +198,7 @@ class Mailbox:
         if self.dated:
             envelope.since = self.kernel.now()
         if self.packs and type(envelope.body) not in FROZEN:
-            error = pack_body(envelope, self.kernel, self.path)
+            error = pack_body(envelope, self.kernel, self.path, shares=self.journal is None)
             if error is not None and self.journal is not None:
                 self._drop(envelope, "failed", error)
                 self.room_made()  # If a place was promised, it is not taken.

@@ -205,18 +205,45 @@ class Odd:
     """Nothing that the codec knows."""
 
 
-async def test_an_item_that_cannot_be_written_is_a_dead_letter_and_the_rest_goes_on(
-    disk: Callable[[], Any],
+async def test_an_item_that_cannot_be_written_is_an_error_when_fed_and_nothing_of_it_is_kept(
+    disk: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     tape: list[Any] = []
     async with pipeline([echo], name="f").open(
         store=disk(), run_id="run", sink=TapeSink(tape)
     ) as run:
-        await run.feed([1, Odd(), 2])
+        with pytest.raises(EncodeError) as caught:
+            await run.feed([1, {"a": [Odd()]}, 2], ids=["x", "y", "z"])
+        assert caught.value.where == "body['a'][0]"
+        assert str(caught.value).startswith("body['a'][0]: cannot write ")
+        assert str(caught.value).endswith("; accepted before it: 1, ['x']")
+        with pytest.raises(EncodeError, match="; accepted before it: none"):
+            await run.feed([[Odd()]])
+        with pytest.raises(EncodeError, match="half a surrogate pair"):
+            await run.submit("\ud800")
+        with pytest.raises(EncodeError, match=r"; accepted before it: 2, \[1, 2\]"):
+            await run.feed(each for each in (3, 4, Odd(), 5))
+        with pytest.raises(EncodeError):
+            await run.feed([6], context={"odd": Odd()})
         report = await run.finish()
+
+    assert tape == [1, 3, 4]
+    assert report.counts == counted(fed=3, done=3)
+    assert not caplog.records
+
+
+async def test_what_a_source_gives_that_cannot_be_written_is_a_dead_letter_and_the_rest_goes_on(
+    disk: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    tape: list[Any] = []
+
+    report = await pipeline([echo], name="f").run(
+        [1, Odd(), 2], store=disk(), run_id="run", sink=TapeSink(tape)
+    )
 
     assert tape == [1, 2]
     assert [type(each.error) for each in report.dead] == [EncodeError]
+    assert not caplog.records
 
 
 async def test_a_value_between_stages_that_cannot_be_written_is_a_dead_letter(

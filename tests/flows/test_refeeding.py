@@ -18,6 +18,7 @@ from actorflow import (
     Batch,
     ConfigurationError,
     Context,
+    EncodeError,
     Fixed,
     Graph,
     History,
@@ -526,3 +527,14 @@ async def test_a_run_that_has_ended_takes_nothing_back() -> None:
         await run.finish()
         with pytest.raises(NotRunningError, match="has ended"):
             await run.refeed(left)
+
+
+async def test_a_run_that_must_keep_what_it_is_fed_refuses_what_cannot_be_kept() -> None:
+    left = await left_of(waiting(), [1, object()])
+    store = MemoryStore(blocking=False)
+    async with waiting().open(store=store, run_id="run") as run:
+        with pytest.raises(EncodeError, match="cannot write object"):
+            await run.refeed(left)
+        report = await run.stop()
+
+    assert report.counts["fed"] == 0
