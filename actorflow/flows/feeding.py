@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeAlias
 
 import trio
@@ -30,7 +30,7 @@ from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.telling import tell_accepted
 from actorflow.wire.codec import encode
 
-__all__ = ["Feeder", "Noted"]
+__all__ = ["Feeder", "Noted", "check_ids"]
 
 #: Is told of a message.
 Noted: TypeAlias = Callable[[Envelope], None]
@@ -331,4 +331,21 @@ class _Feeding:
         try:
             return next(self.names)
         except StopIteration:
-            raise ConfigurationError("feed() ids", "fewer ids", "as many ids as items") from None
+            taken = self.accepted or []
+            wanted = f"as many ids as items; {len(taken)} are accepted, with those there are"
+            raise ConfigurationError("feed() ids", taken, wanted) from None
+
+
+def check_ids(items: Any, ids: Any) -> None:
+    """See that *ids* fit *items*, as far as that can be told before one is read.
+
+    Raises:
+        ConfigurationError: They do not.
+    """
+    if ids is None:
+        return
+    if not isinstance(ids, Iterable):
+        raise ConfigurationError("feed() ids", ids, "an iterable of ids")
+    if isinstance(items, Sized) and isinstance(ids, Sized) and len(items) != len(ids):
+        wanted = f"as many ids as items, {len(items)}, and not {len(ids)}"
+        raise ConfigurationError("feed() ids", ids, wanted)

@@ -17,7 +17,7 @@ import trio
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
 from actorflow.errors import ConfigurationError, EncodeError, NotRunningError
-from actorflow.flows.feeding import Feeder
+from actorflow.flows.feeding import Feeder, check_ids
 from actorflow.flows.generic import In, Out
 from actorflow.flows.injecting import Injector
 from actorflow.flows.keeper import Keeper
@@ -168,17 +168,20 @@ class Run(Submitting, Generic[In, Out]):
             stage: Name of the stage to feed instead of the first; none in a branch that is joined
                 with others.
             priority: Lower is handled first, in every stage.
-            ids: Ids for the items, one each; their numbers from 0 by default.
+            ids: Ids for the items, one each, or more where their number is not known; the items'
+                numbers from 0 by default.
             context: What handlers find in ``ctx.metadata``, beside that of the run.
 
         Raises:
             NotRunningError: The run has ended, or ends while this waits.
-            ConfigurationError: *items* is one value, or the stage is unknown.
+            ConfigurationError: *items* is one value, or the stage is unknown, or there are not as
+                many ids as items; if that shows on the way only, the error says what was accepted.
             EncodeError: The run has a store, which must keep the item that comes next and cannot.
                 The error says which were accepted before it.
         """
         self._refuse_inside("run.feed()", "ctx.emit()")
         target, noted = self._feedable(stage, priority), self._attaching(context)
+        check_ids(items, ids)
         await trio.lowlevel.checkpoint_if_cancelled()  # From here on it may be accepted.
         ended = True
         try:

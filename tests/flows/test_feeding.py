@@ -45,13 +45,37 @@ async def test_feed_names_items_as_it_is_told() -> None:
     assert names == found == ["a", ("b", 2), None]
 
 
-async def test_feed_with_fewer_ids_than_items_fails_at_the_first_without() -> None:
+@pytest.mark.parametrize("ids", [["a", "b"], ["a", "b", "c", "d"], {"a": 1}])
+async def test_as_many_ids_as_items_or_nothing_is_fed(ids: Any) -> None:
     async with pipeline([double]).open() as run:
-        with pytest.raises(ConfigurationError, match="as many ids as items"):
-            await run.feed([1, 2, 3], ids=["a"])
+        with pytest.raises(ConfigurationError) as caught:
+            await run.feed([1, 2, 3], ids=ids)
         report = await run.finish()
 
-    assert report.counts == counted(fed=1, done=1)
+    assert report.counts == counted()
+    assert str(caught.value) == (
+        f"feed() ids must be as many ids as items, 3, and not {len(ids)}, got {ids!r}"
+    )
+
+
+@pytest.mark.parametrize("items", [[1, 2, 3], (each for each in (1, 2, 3))])
+async def test_where_ids_end_too_early_the_error_says_what_was_accepted(items: Any) -> None:
+    async with pipeline([double]).open() as run:
+        with pytest.raises(ConfigurationError) as caught:
+            await run.feed(items, ids=iter(["a", "b"]))
+        report = await run.finish()
+
+    assert report.counts == counted(fed=2, done=2)
+    assert str(caught.value) == (
+        "feed() ids must be as many ids as items; 2 are accepted, with those there are, "
+        "got ['a', 'b']"
+    )
+
+
+async def test_ids_are_several() -> None:
+    async with pipeline([double]).open() as run:
+        with pytest.raises(ConfigurationError, match="an iterable of ids, got 5"):
+            await run.feed([1], ids=5)  # type: ignore[arg-type]
 
 
 async def test_ids_may_be_endless() -> None:
