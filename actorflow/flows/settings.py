@@ -92,6 +92,22 @@ class StoreSettings:
     keep: int = 5
 
 
+#: What holds where nothing is said.
+_USUAL = StoreSettings(store=None)
+
+#: Options that say nothing without a store, and what they set.
+_KEPT = {
+    "resume": "resume",
+    "results": "keeps_results",
+    "store_deadline": "deadline",
+    "on_store_failure": "holds",
+    "migrate": "migrate",
+    "lease": "lease",
+    "tune": "tune",
+    "keep": "keep",
+}
+
+
 @attrs.frozen(kw_only=True)
 class RunSettings:
     """What a run goes by.
@@ -207,26 +223,32 @@ def _store_settings(
     tune: bool = True,
     keep: int = 5,
 ) -> StoreSettings | None:
-    options.choice("run option resume", resume, ("auto", "never", "must"))
-    options.choice("run option results", results, ("discard", "store"))
     options.choice("run option on_store_failure", on_store_failure, ("hold", "stop"))
-    if store is None:
-        for name, given in (("resume", resume != "auto"), ("results", results != "discard")):
-            if given:
-                raise ConfigurationError("run option store", None, f"given with {name}=")
-        return None
-    return StoreSettings(
-        store=as_store("run option store", store),
-        resume=resume,
-        keeps_results=results == "store",
+    if migrate is not None and not isinstance(migrate, Mapping):
+        raise ConfigurationError("run option migrate", migrate, "new names of stages by their old")
+    settings = StoreSettings(
+        store=None if store is None else as_store("run option store", store),
+        resume=options.choice("run option resume", resume, ("auto", "never", "must")),
+        keeps_results=(
+            options.choice("run option results", results, ("discard", "store")) == "store"
+        ),
         interval=0.0 if interval is None else options.seconds("run option interval", interval),
         deadline=options.positive("run option store_deadline", store_deadline),
         holds=on_store_failure == "hold",
         migrate=migrate,
         lease=options.positive("run option lease", lease),
-        tune=tune,
+        tune=options.flag("run option tune", tune),
         keep=options.count("run option keep", keep),
     )
+    if store is not None:
+        return settings
+    given = [] if interval is None else ["interval"]
+    given += (
+        name for name, part in _KEPT.items() if getattr(settings, part) != getattr(_USUAL, part)
+    )
+    if given:
+        raise ConfigurationError("run option store", None, f"given with {given[0]}=")
+    return None
 
 
 def facts(option: str, context: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
