@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actorflow import options
+from actorflow.errors import ConfigurationError
 from actorflow.flows.keeper import Keeper
 from actorflow.flows.ledger import Ledger
 from actorflow.flows.looking import STATUSES, item_state, item_states
@@ -19,7 +20,7 @@ from actorflow.flows.showing import show_progress, tell_stats
 from actorflow.flows.watching import run_stats, worker_states
 from actorflow.flows.wiring import Wiring
 from actorflow.graph.plan import Plan
-from actorflow.observe.history import History
+from actorflow.observe.history import ENDED, INSIDE, History
 from actorflow.observe.observers import check_observer
 from actorflow.runtime.kernel import Kernel
 from actorflow.stages.build import StageCell
@@ -83,12 +84,20 @@ class Controls:
         With a `History` among the observers also how those ended that it still knows.
 
         Args:
-            status: Only those that are "waiting", "running" or "retrying", or that have ended
-                "done", "skipped" or "failed".
+            status: Only those that are "waiting", "running" or "retrying"; with a `History` also
+                those that have ended "done", "skipped" or "failed".
+
+        Raises:
+            ConfigurationError: There is no such status, or only a `History` knows of it.
         """
+        observers = self._kernel.observers
         if status is not None:
             options.choice("items() status", status, STATUSES)
-        found = self._items(self._kernel.observers)
+            if status in ENDED and not any(isinstance(each, History) for each in observers):
+                wanted = f"one of {', '.join(map(repr, INSIDE))}; of items that have ended only a "
+                wanted += "History knows, as in open(observers=[History()])"
+                raise ConfigurationError("items() status", status, wanted)
+        found = self._items(observers)
         return tuple(each for each in found if status is None or each.status == status)
 
     def _items(self, observers: Iterable[Any]) -> Iterator[ItemState]:

@@ -40,7 +40,7 @@ async def test_items_are_where_they_are(autojump_clock: MockClock) -> None:
             ("d", "waiting", "work", 0),
         ]
         assert seen(run, "running") == [each for each in seen(run) if each[1] == "running"]
-        assert seen(run, "done") == []
+        assert seen(run, "retrying") == [("a", "retrying", "work", 1)]
         (second,) = [each for each in run.items("running") if each.id == "c"]
         assert second.worker in {f"/{flow.name}/work/1", f"/{flow.name}/work/2"}
         assert (second.fed, second.message_id) == (began, "2")
@@ -149,3 +149,29 @@ async def test_a_status_that_is_none_is_refused() -> None:
         "items() status must be one of 'waiting', 'running', 'retrying', 'done', 'skipped', "
         "'failed', got 'dead'"
     )
+
+
+@pytest.mark.parametrize("status", ["done", "skipped", "failed"])
+async def test_what_has_ended_is_asked_of_a_history_alone(status: str) -> None:
+    async def ends(value: int, ctx: Turn) -> int:
+        if value == 1:
+            raise ValueError
+        if value == 2:
+            ctx.skip()
+        return value
+
+    flow = pipeline([ends])
+    async with flow.open() as run:
+        await run.feed(range(3))
+        with pytest.raises(ConfigurationError) as caught:
+            run.items(status)
+    async with flow.open(observers=[History()]) as run:
+        await run.feed(range(3))
+        await run.finish()
+        found = [each.id for each in run.items(status)]
+
+    assert str(caught.value) == (
+        "items() status must be one of 'waiting', 'running', 'retrying'; of items that have ended "
+        f"only a History knows, as in open(observers=[History()]), got {status!r}"
+    )
+    assert found == [["done", "failed", "skipped"].index(status)]
