@@ -6,7 +6,8 @@
     cancel   as stop, at once, and the last checkpoint is the last word
 
 Several may be called, by several tasks, in any order: the sooner end holds, each caller
-waits for all of it, and leaving the block waits for those that have begun.
+waits for all of it, and leaving the block waits for those that have begun: also for a finish
+or a drain whose caller was cancelled, as nobody has said that what is held may stay so.
 
 A durable run is *finished* if somebody has said that there is no more input, by `finish`, and
 that is true: every source was read to its end, no `feed` was refused or cut short by another
@@ -69,6 +70,8 @@ class Endings(Controls):
         self._unfed: Exception | None = None  # What a source raised that was to be read.
         self._cut_off = False  # A `feed` was refused, or cut short, and not by `finish`.
         self._endings: list[trio.Event] = []
+        self._owed = math.inf  # By when an ending is over whose caller was cancelled,
+        self._owes = self._cut = False  # if there is one, and nobody has cut it short since.
         self._letting_go = trio.Lock()
 
     # The verbs ------------------------------------------------------------------------
@@ -76,14 +79,15 @@ class Endings(Controls):
     async def finish(self) -> Report:
         """Take no more input, wait for all that is held, end. Of a durable run that has finished
         before: the report it had then. One with a source that was not read to its end has not
-        finished by this; it can be gone on with.
+        finished by this; it can be gone on with. Cancelled, it only waits no longer: leaving the
+        block waits for the rest, unless `stop` or `cancel` is called; `drain` has a time limit.
 
         Raises:
             ActorFlowError: Why the run could not go on: `RestartsExhausted`, `TooManyFailures`.
             Exception: What a source or sink raised.
         """
         self._refuse_inside("run.finish()", "a task outside the run")
-        with self._begun_ending() as before:
+        with self._begun_ending(math.inf) as before:
             if before is not None:
                 return before
             self._finishing = True
@@ -96,14 +100,15 @@ class Endings(Controls):
         """Stop reading sources, finish what is held, end; all by one deadline.
 
         What is not finished by then stays held, and is so counted. A durable run can be gone on
-        with, also if nothing is held: that there is no more input only `finish` says.
+        with, also if nothing is held: that there is no more input only `finish` says. Cancelled,
+        it waits no longer, and leaving the block waits until the deadline.
         """
         seconds = options.seconds("drain() timeout", timeout)
         self._refuse_inside("run.drain()", "a task outside the run")
-        with self._begun_ending() as before:
+        until = self._kernel.now() + seconds
+        with self._begun_ending(until) as before:
             if before is not None:
                 return before
-            until = self._kernel.now() + seconds
             self._kernel.draining = True
             self._stop_feeding()
             for cell in self.stages.values():
@@ -130,8 +135,12 @@ class Endings(Controls):
             self._keeper.forget()
 
     @contextlib.contextmanager
-    def _begun_ending(self) -> Iterator[Report | None]:
-        """One more ending is on its way; gives the report of a run that had finished before."""
+    def _begun_ending(self, until: float = -math.inf) -> Iterator[Report | None]:
+        """One more ending is on its way; gives the report of a run that had finished before.
+
+        Args:
+            until: By when it is over; leaving the block waits for it then, if it is cancelled.
+        """
         if self._keeper is not None and self._keeper.report is not None:
             yield self._keeper.report
             return
@@ -141,6 +150,10 @@ class Endings(Controls):
         self._endings.append(ended)
         try:
             yield None
+        except trio.Cancelled:
+            if until > -math.inf:
+                self._owes, self._owed = True, min(until, self._owed)
+            raise
         finally:
             self._endings.remove(ended)
             ended.set()
@@ -161,7 +174,7 @@ class Endings(Controls):
             self._cut_off = True
 
     def _cut_short(self) -> None:
-        self._ending = True
+        self._ending = self._cut = True
         self._end_turns()
         if self._writer is not None:
             self._writer.end_by(self._kernel.now() + REST_SECONDS)
@@ -285,6 +298,8 @@ class Endings(Controls):
             elif error is None:
                 while self._endings:
                     await self._endings[0].wait()
+                if self._owes and not self._cut and self.report is None:
+                    await self._go_on()
         except BaseException as raised:
             error = raised
             raise
@@ -292,6 +307,13 @@ class Endings(Controls):
             await self._close_all(broken=error is not None)
             if self._unfed is not None and error is self._unfed:
                 with_report(self._unfed, self.report)
+
+    async def _go_on(self) -> None:
+        """End as an ending has begun to whose caller was cancelled."""
+        if self._owed < math.inf:
+            await self.drain(max(0.0, self._owed - self._kernel.now()))
+        else:
+            await self.finish()
 
     async def _close_all(self, *, broken: bool) -> None:
         """End whatever still runs; neither a cancellation nor Ctrl-C leaves a part of it.

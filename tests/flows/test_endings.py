@@ -193,6 +193,54 @@ async def test_a_cancelled_finish_ends_the_run_and_keeps_what_is_held_counted() 
     assert run.report.counts == counted(fed=3, held=3)
 
 
+async def rests(value: int) -> int:
+    await trio.sleep(1)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("verbs", "after", "done"),
+    [
+        (["finish"], [], 5),
+        (["drain"], [], 3),  # Its 3.2 seconds count from its call.
+        (["drain", "finish"], [], 3),
+        (["finish", "drain"], [], 3),
+        (["finish"], ["stop"], 0),
+        (["finish"], ["cancel"], 0),
+    ],
+)
+async def test_leaving_the_block_waits_for_an_ending_whose_caller_was_cancelled(
+    verbs: list[str], after: list[str], done: int, autojump_clock: MockClock
+) -> None:
+    async with pipeline([rests]).open() as run:
+        await run.feed(range(5))
+        for verb in verbs:
+            with trio.move_on_after(0.5) as scope:
+                await (run.drain(3.2) if verb == "drain" else run.finish())
+            assert scope.cancelled_caught
+        for verb in after:
+            await end(run, verb)
+
+    assert run.report is not None
+    assert run.report.counts == counted(fed=5, done=done, held=5 - done)
+
+
+async def test_a_finish_that_was_cancelled_and_called_again_is_one(
+    autojump_clock: MockClock,
+) -> None:
+    sink = Memory()
+    async with pipeline([rests]).open(sink=sink) as run:
+        await run.feed(range(3))
+        with trio.move_on_after(0.5):
+            await run.finish()
+        with pytest.raises(NotRunningError):
+            await run.feed([1])
+        report = await run.finish()
+
+    assert report.counts == counted(fed=3, done=3)
+    assert sink.values == [0, 1, 2]
+
+
 async def test_stop_and_cancel_do_not_cancel_their_caller() -> None:
     async with pipeline([hang]).open() as run:
         await run.feed([1])
