@@ -120,7 +120,8 @@ class Future(Generic[T]):
         """Wait for the value.
 
         Of an item of a run: a list, if a stage of the flow is a generator or the item gave
-        several; `None`, if it was skipped.
+        several; `None`, if it was skipped. One that waits for a batch to be full goes on waiting:
+        ``Batch(seconds=)`` bounds that.
 
         Args:
             timeout: Seconds; `None` is no limit. The work goes on after it.

@@ -35,7 +35,8 @@ class Batch:
     its values, and of their metadata what all of them have, with the greatest depth.
 
     One that is not full goes when *seconds* have passed since its first value. It also goes when
-    nothing else in the run can move and there is no more input, or no room for more.
+    nothing else in the run can move and there is no more input, or no room for more; a run that
+    could be fed more keeps it, also while somebody waits for a future of it.
 
     Attributes:
         size: Values in a full batch; at least 1.

@@ -14,6 +14,7 @@ from actorflow import (
     Deadline,
     Divert,
     Fixed,
+    FutureTimeout,
     Graph,
     Parallel,
     Pipeline,
@@ -426,6 +427,22 @@ async def test_futures_of_a_batch_have_its_value_or_none() -> None:
         futures = [await run.submit(number) for number in range(4)]
 
         assert [await each.result() for each in futures] == [1, None, 5, None]
+
+
+async def test_a_future_of_an_item_lets_no_batch_go_and_seconds_do() -> None:
+    async def total(values: list[int]) -> int:
+        return sum(values)
+
+    async with pipeline([stage(total, batch=Batch(2))]).open() as run:
+        future = await run.submit(1)
+        with pytest.raises(FutureTimeout):
+            await future.result(timeout=50_000)
+        await run.submit(2)
+        assert await future.result() == 3
+
+    async with pipeline([stage(total, batch=Batch(2, seconds=5))]).open() as run:
+        future = await run.submit(1)
+        assert (await future.result(), trio.current_time()) == (1, 50_005)
 
 
 @pytest.mark.parametrize(
