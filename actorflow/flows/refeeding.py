@@ -27,7 +27,7 @@ from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.telling import owners, tell_accepted
 from actorflow.stages.build import StageCell
 from actorflow.stages.gather import Batcher, Joiner
-from actorflow.stages.items import Bundle, Group, Item
+from actorflow.stages.items import Branch, Bundle, Group, Item
 from actorflow.wire.codec import encode
 
 __all__ = ["Refeeder"]
@@ -141,13 +141,25 @@ class Refeeder:
             known.held[slot] = each
         for message in placed.values():
             _fill(message)
-        if self._ledger.kernel.journal is not None:
-            for envelope in copies.envelopes:  # They must be kept, or nothing is let in.
-                encode(envelope.body)
-                encode(envelope.headers)
+            self._check_branch(message)
+        arrived: list[Envelope] = []
         for old, new in copies.groups:
             _check_group(old, new)
+            arrived += (piece for branch in new.branches for piece in branch.arrived)
+        if self._ledger.kernel.journal is not None:
+            for envelope in (*arrived, *(each.envelope for each in placed.values())):
+                encode(envelope.body)  # They must be kept, or nothing is let in.
+                encode(envelope.headers)
         return copies, list(placed.values())
+
+    def _check_branch(self, message: _Placed) -> None:
+        """A flow that was mended may join its branches elsewhere."""
+        held, item = next(iter(message.held.values())), message.envelope.item
+        around = self._wiring.around(held.stage, "")
+        meets = item.group.join if type(item) is Branch else None
+        if meets is not (around[-1] if around else None):
+            wanted = "in the same branches as in the run that had it"
+            raise ConfigurationError(f"{OPTION}.stage", held.stage, wanted)
 
     # Letting in -------------------------------------------------------------------------
 
@@ -232,6 +244,9 @@ def _fill(message: _Placed) -> None:
 
 
 def _check_group(old: Group, new: Group) -> None:
+    if len(new.branches) != len(new.join.names):
+        wanted = f"of a flow with {len(new.branches)} branches that meet at {new.join.stage!r}"
+        raise ConfigurationError(OPTION, f"a part of item {old.origin.root}", wanted)
     for one, other in zip(old.branches, new.branches, strict=True):
         if one.pieces != other.pieces:
             wanted = f"all that is left of its branches, which meet at {new.join.stage!r}"

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -155,6 +155,12 @@ SHAPES: dict[str, Callable[[], Any]] = {
     ),
     "contexts": lambda: Pipeline([writes_x, writes_y, whole]),
     "unjoined": lambda: pipeline([Parallel([slow, third_time], join=False), brief]),
+    "unjoined in a branch": lambda: pipeline(
+        [
+            Parallel([[Parallel([slow, third_time], join=False), brief], again("b", three)]),
+            joined,
+        ]
+    ),
     "crawl": crawl,
 }
 
@@ -219,6 +225,7 @@ def test_a_run_and_the_one_that_goes_on_give_what_one_run_gives(name: str, momen
 
 
 @given(st.sampled_from(list(SHAPES)), st.lists(st.floats(0.05, 4), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=60)
 @example("nested", [0.35, 0.35, 0.35, 0.35, 0.35])
 @example("batch that spreads", [0.7, 0.7, 0.7, 0.7])
 def test_a_run_may_be_broken_off_any_number_of_times(name: str, moments: list[float]) -> None:
@@ -518,6 +525,21 @@ async def test_a_flow_that_joins_and_batches_no_more_is_refused() -> None:
     left = await left_of(waiting(batch=Batch(3)), [1, 2])
     async with waiting().open() as run:
         with pytest.raises(ConfigurationError, match="where values still wait for a batch"):
+            await run.refeed(left)
+
+
+async def test_a_flow_whose_branches_are_others_is_refused() -> None:
+    def flow(*branches: Any) -> Any:
+        return pipeline([Parallel([stage(Gate(), name="a"), *branches]), joined], name="one")
+
+    left = await left_of(flow(again("b+c", slow)), [1])
+    async with flow(again("b", slow), again("c", slow)).open() as run:
+        with pytest.raises(ConfigurationError, match=r"with 2 branches that meet at 'a\+b\+c'"):
+            await run.refeed([each for each in left if each.stage == "a"])
+
+    left = await left_of(pipeline([stage(Gate(), name="a"), joined], name="one"), [1])
+    async with flow(increment).open() as run:
+        with pytest.raises(ConfigurationError, match="in the same branches as in the run that"):
             await run.refeed(left)
 
 
