@@ -86,7 +86,7 @@ from actorflow.flows.executor import Executor
 from actorflow.flows.futures import Future
 from actorflow.flows.graph import Graph
 from actorflow.flows.pipeline import Pipeline
-from actorflow.flows.results import Chunk, ItemResult, Report, RunStats
+from actorflow.flows.results import Chunk, Held, ItemResult, Report, RunStats
 from actorflow.flows.run import Run
 from actorflow.flows.runs import Runs
 from actorflow.flows.settings import RunOptions
@@ -167,6 +167,7 @@ __all__ = [
     "FutureError",
     "FutureTimeout",
     "Graph",
+    "Held",
     "History",
     "InsideTurn",
     "ItemResult",
