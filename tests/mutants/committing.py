@@ -14,6 +14,7 @@ RUNS = "tests/flows/test_durable.py"
 ITEMS = "tests/flows/test_durable_items.py"
 ACTORS = "tests/actors/test_durable.py"
 PROMISES = "tests/durability/test_promises.py"
+CRASHES = "tests/testing/test_actors_over_crashes.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     # Before the disk has it.
@@ -149,5 +150,41 @@ MUTANTS: tuple[Mutant, ...] = (
         "{cell.kernel.run_id}:{self.message_id}:",
         "{id(cell.kernel)}:{self.message_id}:",
         (f"{ITEMS}::test_the_idempotency_key_is_the_same_in_every_life",),
+    ),
+    # Answers and timers over a crash.
+    Mutant(
+        "answer_one_cut_early",
+        "runtime/journal.py",
+        "        number = self.number if self.changed else self.number - 1\n        if self.broken",
+        "        number = self.number - 1\n        if self.broken",
+        (f"{CRASHES}::test_no_crash_breaks_it",),
+    ),
+    Mutant(
+        "answer_to_another_system_early",
+        "runtime/commit.py",
+        "journal is not None and (sender is None or sender.kernel.journal is not journal):",
+        "journal is not None and sender is None:",
+        (f"{CRASHES}::test_no_crash_breaks_it",),
+    ),
+    Mutant(
+        "fired_timer_not_marked",
+        "runtime/timers.py",
+        "    if cell.kept is not None:\n        cell.kept.mark()\n    if timer.every is None:",
+        "    if timer.every is None:",
+        (f"{CRASHES}::test_no_crash_breaks_it",),
+    ),
+    Mutant(
+        "cancelled_timer_not_marked",
+        "runtime/timers.py",
+        "    if cell.kept is not None:\n        cell.kept.mark()\n    if timer.entry is not None:",
+        "    if timer.entry is not None:",
+        (f"{CRASHES}::test_no_crash_breaks_it",),
+    ),
+    Mutant(
+        "stopped_turn_keeps_its_fields",
+        "runtime/lease.py",
+        "    cell.roll_back()\n    refresh_body(envelope)\n    if cell.token",
+        "    refresh_body(envelope)\n    if cell.token",
+        (f"{CRASHES}::test_a_turn_that_a_stop_has_cut_short_leaves_nothing_in_the_fields",),
     ),
 )
