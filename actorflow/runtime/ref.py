@@ -30,7 +30,8 @@ TELLS_PER_CHECKPOINT = 64
 
 
 class ActorRef(Generic[M]):
-    """A handle on one actor; cheap, immutable, and good for longer than the actor.
+    """A handle on one actor; cheap, immutable, and good for longer than the actor. One that was
+    read back, from a message or a checkpoint, names an actor of the system that reads it.
 
     Attributes:
         path: Path of the actor, such as ``/bank/alice``.
