@@ -114,12 +114,14 @@ def function(option: str, value: object, *given: str) -> Callable[..., Any]:
     wanted = f"a function of {listed if len(given) == 1 else f'({listed})'}"
     if not callable(value):
         raise ConfigurationError(option, value, wanted)
+    try:  # A wrapper is called as it is, whatever it passes on to what it wraps.
+        signature = inspect.signature(value, follow_wrapped=False)
+    except Exception:  # It cannot be looked into, as many in C, and some mocks.
+        return value
     try:
-        inspect.signature(value).bind(*given)
+        signature.bind(*given)
     except TypeError as error:
         raise ConfigurationError(option, value, f"{wanted} ({error})") from None
-    except ValueError:  # It cannot be looked into, as many in C.
-        pass
     return value
 
 

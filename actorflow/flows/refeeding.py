@@ -102,6 +102,8 @@ class Refeeder:
         if whence.common.flow != self._plan.name:
             wanted = f"of the flow {self._plan.name!r}, and not of {whence.common.flow!r}"
             raise ConfigurationError(OPTION, held, wanted)
+        if type(held.priority) is not int:
+            raise ConfigurationError(f"{OPTION}.priority", held.priority, "a whole number")
         self._box(held, whence)
         return whence.common
 

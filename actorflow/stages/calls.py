@@ -29,7 +29,13 @@ from actorflow.runtime.pieces import commit_failed_piece
 from actorflow.runtime.settle import choose, make_room, rooms_ahead, unwritable
 from actorflow.runtime.turn import Turn
 from actorflow.stages.around import Around, unless, within
-from actorflow.stages.contextual import checked, chunks_key, contextual, given_context
+from actorflow.stages.contextual import (
+    checked,
+    checked_output,
+    chunks_key,
+    contextual,
+    given_context,
+)
 from actorflow.stages.hooks import is_hooked, with_hooks
 from actorflow.stages.remote import address_of, pack, perform, result_of, spread_over, unpacked
 from actorflow.stages.steps import StepsCall
@@ -175,9 +181,9 @@ def _generated(stage: Stage[Any, Any], handler: Handler, cell: Cell) -> Around:
 
     async def generate(body: Any, turn: Turn) -> Any:
         stream = await stream_of(body, turn)
+        turn.resumes = None if stage.contextual else False  # Only what it reads itself counts.
         try:
             if stage.contextual:
-                turn.resumes = None
                 return await _hand_out_all(stage, cell, turn, _advance(stage, cell, stream))
             await _emit_all(stage, cell, turn, _advance(stage, cell, stream))
         finally:
@@ -220,6 +226,8 @@ async def _emit_all(
         count += 1
         if count <= already:
             continue
+        if stage.output_schema is not None and not stage.atomic and type(value) is not Failed:
+            value = checked_output(stage, value)
         if stage.atomic:
             if type(value) is Failed:
                 turn.note(commit_failed_piece, value.error, MAX_EMITS + count)

@@ -11,6 +11,7 @@ it runs, and together they are one value of the Context.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from actorflow.core.context import Context
@@ -42,7 +43,8 @@ def contextual(stage: Stage[Any, Any], call: Call, cell: Cell) -> Call:
                 raise UndeclaredKey(stage.name, "reads", error.key, stage.reads or ()) from error
             raise
         if cell.turn is not None and (effects := cell.turn.effects) is not None:
-            effects.emits = [_emitted(stage, before, view, each) for each in effects.emits]
+            made = partial(context_out, stage, before, view)
+            effects.emits = [_addressed(each, made) for each in effects.emits]
             if effects.skipped:
                 return value
         after = context_out(stage, before, view, value)
@@ -70,9 +72,22 @@ def checked(stage: Stage[Any, Any], call: Call) -> Call:
     async def with_schemas(body: Any, turn: Any) -> Any:
         body = _checked(stage, stage.input_schema, body, "input")
         value = await call(body, turn)
-        return value if turn.skips else _checked(stage, stage.output_schema, value, "output")
+        if (effects := turn.effects) is not None:
+            made = partial(checked_output, stage)
+            effects.emits = [_addressed(each, made) for each in effects.emits]
+        return value if turn.skips else checked_output(stage, value)
 
     return with_schemas
+
+
+def checked_output(stage: Stage[Any, Any], value: Any) -> Any:
+    """*value*, which *stage* gives, as its output schema has it.
+
+    Raises:
+        SchemaError: It does not fit.
+        ConfigurationError: It is no mapping.
+    """
+    return _checked(stage, stage.output_schema, value, "output")
 
 
 def _checked(stage: Stage[Any, Any], schema: Any, value: Any, side: str) -> Any:
@@ -85,11 +100,9 @@ def _checked(stage: Stage[Any, Any], schema: Any, value: Any, side: str) -> Any:
     return {**value, **changes} if changes else value
 
 
-def _emitted(stage: Stage[Any, Any], before: Context, view: Context, value: Any) -> Any:
-    """What `ctx.emit` sends on: the same as if it had been returned."""
-    if type(value) is Addressed:
-        return Addressed(value.to, context_out(stage, before, view, value.value))
-    return context_out(stage, before, view, value)
+def _addressed(value: Any, made: Callable[[Any], Any]) -> Any:
+    """What `ctx.emit` sends on: *made* of it as if it had been returned."""
+    return Addressed(value.to, made(value.value)) if type(value) is Addressed else made(value)
 
 
 def context_in(stage: Stage[Any, Any], body: Any) -> Context:

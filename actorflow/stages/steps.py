@@ -27,6 +27,7 @@ from actorflow.graph.stage import Stage
 from actorflow.graph.steps import Steps
 from actorflow.runtime.bodies import pack_body
 from actorflow.runtime.cell import Cell
+from actorflow.runtime.effects import Addressed
 from actorflow.runtime.turn import Turn
 from actorflow.stages.around import Around
 from actorflow.stages.copies import Keepsake, keep
@@ -100,10 +101,14 @@ class StepsCall:
         again: _Mark | None = None
         for index in range(first, len(self._steps)):
             step = self._steps[index]
-            if keeps and index > first and (made := self._mark(index, value, turn)) is not None:
-                again, envelope.attempt = made, 1
+            if keeps and index > first and (here := self._mark(index, value, turn)) is not None:
+                again, envelope.attempt = here, 1
+            emitted = 0 if turn.effects is None else len(turn.effects.emits)
             try:
-                value = self._went_on(value, await self._run(step, value, turn))
+                made = await self._run(step, value, turn)
+                if self._contextual and turn.effects is not None:
+                    self._complete(value, turn.effects.emits, emitted)
+                value = self._went_on(value, made)
             except BaseException as error:
                 _note(error, f"in step {step.name!r}, {index + 1} of {len(self._steps)}")
                 if again is not None:
@@ -120,12 +125,22 @@ class StepsCall:
         """What goes on when a step that got *before* gave *value*: of a Context all of it, though
         the step said only what is new."""
         if not self._contextual or type(before) is not Context:
-            return value
+            unchanged = type(value) is Send and value.patch is UNCHANGED
+            return Send(value.route, before) if unchanged else value
         if type(value) is Send:
             patch = {} if value.patch is UNCHANGED else value.patch
             return Send(value.route, self._went_on(before, patch))
         news = isinstance(value, Mapping) and type(value) is not Context
         return before.update(value) if news else value
+
+    def _complete(self, before: Any, emits: list[Any], first: int) -> None:
+        """What a step that got *before* has emitted, from the *first* on, goes on likewise."""
+        for index in range(first, len(emits)):
+            each = emits[index]
+            if type(each) is Addressed:
+                emits[index] = Addressed(each.to, self._went_on(before, each.value))
+            else:
+                emits[index] = self._went_on(before, each)
 
     def _begin(self, envelope: Envelope, body: Any) -> tuple[int, Any]:
         """Which step is the first to run, and its value."""

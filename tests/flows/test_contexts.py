@@ -490,3 +490,27 @@ async def test_emitting_what_is_not_declared_fails_as_returning_it_does() -> Non
         await pipeline([wrong]).invoke({"id": 1})
 
     assert isinstance(caught.value.__cause__, UndeclaredKey)
+
+
+class Counted(TypedDict):
+    n: int
+
+
+@pytest.mark.parametrize("how", ["yields", "yields at once", "emits", "returns"])
+async def test_an_output_schema_of_plain_mappings_looks_at_all_that_is_given(how: str) -> None:
+    async def yields(value: int) -> AsyncIterator[Any]:
+        yield {"n": 1}
+        yield {"n": "no"}
+
+    async def emits(value: int, ctx: Turn) -> Any:
+        ctx.emit({"n": "no"} if how == "emits" else {"n": 2})
+        return {"n": "no"} if how == "returns" else {"n": 3}
+
+    handler: Any = yields if how.startswith("yields") else emits
+    declared = stage(handler, output_schema=Counted, atomic=how == "yields at once")
+    tape: list[Any] = []
+    report = await pipeline([declared]).run([1], sink=tape.append)
+
+    assert tape == ([{"n": 1}] if how == "yields" else [])
+    assert report.counts == counted(fed=1, dead=1)
+    assert type(report.dead[0].error) is SchemaError

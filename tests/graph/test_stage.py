@@ -408,3 +408,16 @@ def test_a_function_that_cannot_be_called_so_is_told_at_once(option: str) -> Non
 
     assert found.startswith(f"stage 'fetch'.{option} must be a function of the ")
     assert "(missing a required argument: 'two')" in found
+
+
+def test_a_wrapper_is_asked_what_it_takes_itself_and_not_what_it_wraps() -> None:
+    @functools.wraps(fetch)
+    def injected(value: Any) -> Any:
+        return value
+
+    def two(db: Any, value: Any) -> Any:
+        return value
+
+    vars(injected)["__wrapped__"] = two
+
+    assert stage(fetch, key=injected).key is injected

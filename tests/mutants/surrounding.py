@@ -15,8 +15,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "attempts_of_all_steps_together",
         "stages/steps.py",
-        "                again, envelope.attempt = made, 1\n",
-        "                again = made\n",
+        "                again, envelope.attempt = here, 1\n",
+        "                again = here\n",
         (f"{STEPS}::test_by_step_each_step_has_all_attempts",),
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trio
@@ -84,3 +85,21 @@ async def test_where_a_context_gets_all_values_it_is_nought() -> None:
 
     assert seen == [0, 0]
     assert found == [0, 1, 2, Context({"pages_chunks": [0, 1, 2]})]
+
+
+async def test_what_stands_around_a_generator_may_read_it() -> None:
+    async def looks(call: Any, value: Any, ctx: Turn) -> Any:
+        assert ctx.emitted >= 0
+        return await call(value)
+
+    async def pages(book: int, ctx: Turn) -> AsyncIterator[int]:
+        for page in range(4):
+            if page == 2 and ctx.attempt == 1:
+                raise Boom
+            yield page
+
+    tape: list[int] = []
+    flow = pipeline([stage(pages, policies=[AGAIN])], middleware=[looks])
+    await flow.run([0], sink=tape.append)
+
+    assert tape == [0, 1, 2, 3]

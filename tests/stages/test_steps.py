@@ -15,11 +15,15 @@ from trio.testing import wait_all_tasks_blocked
 from actorflow import (
     Actor,
     ActorSystem,
+    Cache,
     ConfigurationError,
+    Context,
     Divert,
     Fixed,
     Pipeline,
     Retry,
+    Route,
+    Send,
     StageError,
     Steps,
     Turn,
@@ -610,3 +614,46 @@ async def test_a_step_behind_one_that_emits_has_no_more_attempts_than_the_stage(
 
     assert report.counts == counted(fed=1, dead=1)
     assert log.lines == ["a1", "c1", "c2", "c3"]
+
+
+async def test_what_a_step_of_contexts_emits_goes_on_from_what_the_step_got() -> None:
+    async def first(context: Context) -> dict[str, int]:
+        return {"a": 1}
+
+    async def second(context: Context, ctx: Turn) -> dict[str, int]:
+        ctx.emit({"z": 5})
+        return {"b": 2}
+
+    tape: list[Any] = []
+    await pipeline([stage(Steps(first, second))]).run([{"id": 1}], sink=tape.append)
+
+    assert [dict(each) for each in tape] == [{"id": 1, "a": 1, "z": 5}, {"id": 1, "a": 1, "b": 2}]
+
+
+async def test_a_send_without_a_value_sends_what_its_step_got() -> None:
+    async def choose(value: int) -> Send:
+        return Send("on")
+
+    flow = pipeline([stage(Steps(increment, choose)), Route({"on": double})])
+
+    assert await flow.map([1]) == [4]
+
+
+async def test_a_cache_remembers_no_turn_that_began_behind_its_first_step() -> None:
+    fails = 1
+
+    async def first(value: int, ctx: Turn) -> int:
+        ctx.metadata["first"] = True
+        return value
+
+    async def second(value: int) -> int:
+        nonlocal fails
+        if fails:
+            fails -= 1
+            raise Boom
+        return value
+
+    flow = pipeline([stage(Steps(first, second), policies=[AGAIN, Cache(60)])])
+    for _ in range(3):
+        async with flow.stream([7]) as results:
+            assert [each.metadata async for each in results] == [{"first": True}]
