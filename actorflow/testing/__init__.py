@@ -73,7 +73,7 @@ from actorflow.testing.probe import Probe
 from actorflow.testing.progress import CrashProgress
 from actorflow.testing.recorder import Operation, Recorder
 from actorflow.testing.schedule import ScheduleNotSeedable
-from actorflow.testing.simulate import Simulation, simulate
+from actorflow.testing.simulate import Simulation, Unfired, simulate
 from actorflow.testing.store_checks import CHECKS
 from actorflow.testing.store_conformance import store_agreement, store_conformance
 from actorflow.testing.store_worlds import MemoryWorld, SqliteWorld, StoreWorld, new_session
@@ -133,6 +133,7 @@ __all__ = [
     "SuffixLost",
     "SystemMachine",
     "Trace",
+    "Unfired",
     "Violation",
     "WallClock",
     "WorkerProcessDies",

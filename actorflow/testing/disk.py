@@ -85,14 +85,17 @@ class CommitFaults:
         undo: What was on the disk before each of the last commits, if those will be lost,
         excused: and whether the store may lose them.
         watch: Told of each: "before" and "torn", and "after" if it has landed.
+        fire: Told of each fault that happens.
+        suffixes: The faults by which those are lost.
     """
 
-    def __init__(self, plan: FaultPlan, life: int) -> None:
+    def __init__(self, plan: FaultPlan, life: int, fire: Callable[[Fault], object]) -> None:
         self.commits = 0
+        self.fire = fire
         self.watch: Callable[[str], None] | None = None
         self._at: dict[int, list[Any]] = {}
         self.loads: list[LoadRepeated | LoadStale] = []
-        suffixes = plan.picked(SuffixLost, life)
+        self.suffixes = suffixes = plan.picked(SuffixLost, life)
         self.undo: deque[Contents] | None = None
         if suffixes:
             self.undo = deque(maxlen=max(each.commits for each in suffixes))
@@ -156,7 +159,8 @@ class SimStore(MemoryStore):
         self._note = note
         self._over = dead
         self._pending: list[Any] | None = None  # What is left of a commit that waits.
-        self._late: Change | None = None  # What comes once more behind the next commit.
+        # What comes once more behind the next commit.
+        self._late: tuple[Change, CommitRepeated] | None = None
 
     def die(self) -> None:
         """Refuse everything from now on."""
@@ -181,6 +185,8 @@ class SimStore(MemoryStore):
         loaded = super().load(run)
         for fault in self._faults.loads:
             self._note(f"store load {run} suffers {fault}")
+            if loaded.cuts:
+                self._faults.fire(fault)
             cuts, again = loaded.cuts, loaded.cuts[-fault.cuts :]
             cuts = cuts[: -fault.cuts] if isinstance(fault, LoadStale) else cuts + again
             loaded = attrs.evolve(loaded, cuts=cuts)
@@ -195,6 +201,7 @@ class SimStore(MemoryStore):
                     self._pending = [each for each in found if each is not fault]
                     seconds = fault.seconds if isinstance(fault, CommitSlow) else math.inf
                     self._note(f"store commit {self._faults.commits} waits {seconds:g} s")
+                    self._faults.fire(fault)
                     raise Delayed(seconds)
         else:
             found, self._pending = self._pending, None
@@ -205,45 +212,55 @@ class SimStore(MemoryStore):
             watch("torn")
         for fault in found:
             self._suffer(fault, change)
+        again = next((each for each in found if isinstance(each, CommitRepeated)), None)
         if self._faults.undo is not None:
             self._faults.undo.append(contents(self._disk))
         super().commit(change)
-        self._come_again(change, any(isinstance(fault, CommitRepeated) for fault in found))
+        self._come_again(change, again)
         if watch is not None:
             watch("after")
         for fault in found:
             if isinstance(fault, Died):  # Of those only "after" comes here.
-                self._die("after")
-                self._alive()
+                self._end(fault)
             if isinstance(fault, CommitUnreported):
+                self._faults.fire(fault)
                 raise CommitFailed(URL, "the answer was lost", "lost", unknown=True)
 
     def _suffer(self, fault: Any, change: Change) -> None:
         """What goes wrong before all of *change* is on disk."""
         match fault:
             case CommitFails():
+                self._faults.fire(fault)
                 raise CommitFailed(URL, "an error of the disk", fault.reason)
             case DiskFull():
+                self._faults.fire(fault)
                 raise CommitFailed(URL, "no space left", "full")
             case CommitTorn():
+                self._faults.fire(fault)
                 self._tear(change)
                 raise CommitFailed(URL, "an error in the middle of a commit", "io")
             case RunTaken():
                 kept = self._disk._runs.get(change.run)
                 if kept is not None:
+                    self._faults.fire(fault)
                     kept.epoch, kept.owner, kept.doubted = kept.epoch + 1, None, True
             case Died(when="before"):
-                self._die("before")
-                self._alive()
+                self._end(fault)
             case Died(when="torn"):
                 self._tear(change)
-                self._die("torn")
-                self._alive()
+                self._end(fault)
 
-    def _come_again(self, change: Change, repeats: bool) -> None:
-        """What was to come again does; *change* will, if it *repeats*."""
-        late, self._late = self._late, change if repeats else None
-        if late is not None:
+    def _end(self, fault: Died) -> None:
+        self._faults.fire(fault)
+        self._die(fault.when)
+        self._alive()
+
+    def _come_again(self, change: Change, again: CommitRepeated | None) -> None:
+        """What was to come again does; *change* will, if it is to come *again*."""
+        last, self._late = self._late, None if again is None else (change, again)
+        if last is not None:
+            late, fault = last
+            self._faults.fire(fault)
             self._note(f"store commit of {late.run} {late.number} comes again")
             with contextlib.suppress(StoreError):  # It is refused, unless it is no cut.
                 super().commit(late)

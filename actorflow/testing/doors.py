@@ -17,6 +17,7 @@ import trio
 
 from actorflow.errors import WorkerDied
 from actorflow.runtime.ports import Ports
+from actorflow.testing.faults import WorkerProcessDies
 from actorflow.testing.store_thread import StoreThread
 
 __all__ = ["Doors"]
@@ -38,13 +39,13 @@ class Doors:
     def __init__(self, life: Any, seed: str) -> None:
         self._life = life
         self._random = random.Random(seed)
-        self._dying: set[int] = set()
+        self._dying: dict[int, WorkerProcessDies] = {}
         self._processes = 0
         self.now: Callable[[], float] = life.now
 
-    def plan(self, call: int) -> None:
-        """Let the worker process of a *call* die, counted from the next one."""
-        self._dying.add(self._processes + call)
+    def plan(self, fault: WorkerProcessDies) -> None:
+        """Let the worker process of a call die, counted from the next one."""
+        self._dying[self._processes + fault.call] = fault
 
     def begin(self, cell: Any) -> None:
         """An incarnation of *cell* begins."""
@@ -87,6 +88,7 @@ class Doors:
         number = self._processes
         await trio.sleep(self.pause())
         if number in self._dying:
+            self._life.fire(self._dying[number])
             self._life.note(f"worker process of call {number} dies")
             raise WorkerDied(path, "killed by the laboratory")
         return fn(*args)

@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
+from actorflow import options
 from actorflow.errors import ConfigurationError
+from actorflow.testing import fault_checks as checks
 
 __all__ = [
     "ClockJumps",
@@ -62,7 +64,7 @@ class Fault:
         life: In this life of the system, from 1.
     """
 
-    life: int = attrs.field(default=1, kw_only=True)
+    life: int = attrs.field(default=1, kw_only=True, validator=checks.whole)
 
     __repr__ = _short
 
@@ -82,28 +84,29 @@ class Died(Fault):
             when it is on disk and nobody has been told.
     """
 
-    step: int | None = None
-    commit: int | None = None
+    step: int | None = attrs.field(default=None, validator=checks.perhaps_whole)
+    commit: int | None = attrs.field(default=None, validator=checks.perhaps_whole)
     when: Literal["before", "torn", "after"] = "before"
 
     def __attrs_post_init__(self) -> None:
         if (self.step is None) == (self.commit is None):
             raise ConfigurationError("Died", self, "either a step or a commit")
+        options.choice("Died when", self.when, ("before", "torn", "after"))
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class MainCancelled(Fault):
     """``main`` is cancelled before this step; the store goes on, and another life follows."""
 
-    step: int
+    step: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False, kw_only=True)
 class ClockJumps(Fault):
     """Before this step somebody sets the wall clock, forth or, with a number below 0, back."""
 
-    step: int
-    seconds: float
+    step: int = attrs.field(validator=checks.whole)
+    seconds: float = attrs.field(validator=checks.a_time)
 
 
 @attrs.frozen(repr=False)
@@ -116,38 +119,38 @@ class CommitFails(Fault):
         reason: As `CommitFailed` has it.
     """
 
-    commit: int
-    times: int = attrs.field(default=1, kw_only=True)
-    reason: str = attrs.field(default="io", kw_only=True)
+    commit: int = attrs.field(validator=checks.whole)
+    times: int = attrs.field(default=1, kw_only=True, validator=checks.whole)
+    reason: str = attrs.field(default="io", kw_only=True, validator=checks.a_reason)
 
 
 @attrs.frozen(repr=False)
 class CommitTorn(Fault):
     """This commit fails with a part of it written, which the store takes back."""
 
-    commit: int
+    commit: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
 class CommitSlow(Fault):
     """This commit takes so many seconds before anything is written."""
 
-    commit: int
-    seconds: float
+    commit: int = attrs.field(validator=checks.whole)
+    seconds: float = attrs.field(validator=checks.a_duration)
 
 
 @attrs.frozen(repr=False)
 class CommitHangs(Fault):
     """This commit never returns, and holds up the store for ever."""
 
-    commit: int
+    commit: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
 class CommitUnreported(Fault):
     """This commit is on disk, but the answer that says so is lost."""
 
-    commit: int
+    commit: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
@@ -155,14 +158,14 @@ class CommitRepeated(Fault):
     """This commit reaches the store once more when the next one is on disk, as by a connection that
     sends again what it got no answer for. The store must refuse it."""
 
-    commit: int
+    commit: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
 class LoadRepeated(Fault):
     """The store hands out its last *cuts* twice when this life loads them."""
 
-    cuts: int
+    cuts: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
@@ -171,22 +174,26 @@ class LoadStale(Fault):
     does that lags behind: with messages in it that have left since, and without those that came.
     The runtime must refuse it (`StoreCorrupt`) before any of them is handled again."""
 
-    cuts: int
+    cuts: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
 class DiskFull(Fault):
     """There is no space for the commits from *first* to *last*."""
 
-    first: int
-    last: int
+    first: int = attrs.field(validator=checks.whole)
+    last: int = attrs.field(validator=checks.whole)
+
+    def __attrs_post_init__(self) -> None:
+        if self.last < self.first:
+            raise ConfigurationError("DiskFull last", self.last, f"{self.first} or more")
 
 
 @attrs.frozen(repr=False)
 class RunTaken(Fault):
     """Before this commit another process takes the run over, and goes away."""
 
-    commit: int
+    commit: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
@@ -202,8 +209,11 @@ class SuffixLost(Fault):
             durable accept says so.
     """
 
-    commits: int
+    commits: int = attrs.field(validator=checks.whole)
     allowed: bool = attrs.field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        options.flag("SuffixLost allowed", self.allowed)
 
 
 @attrs.frozen(repr=False)
@@ -218,9 +228,9 @@ class HandlerCrashes(Fault):
             and those that hand something over: a nursery's end, a lock, a value of a channel.
     """
 
-    path: str
-    turn: int
-    resume: int = attrs.field(default=0, kw_only=True)
+    path: str = attrs.field(validator=checks.a_path)
+    turn: int = attrs.field(validator=checks.whole)
+    resume: int = attrs.field(default=0, kw_only=True, validator=checks.some)
 
 
 @attrs.frozen(repr=False)
@@ -234,33 +244,33 @@ class HandlerCancelled(Fault):
         wait: At this wait, from 1, be it the handler's own or the runtime's inside it.
     """
 
-    path: str
-    turn: int
-    wait: int = attrs.field(default=1, kw_only=True)
+    path: str = attrs.field(validator=checks.a_path)
+    turn: int = attrs.field(validator=checks.whole)
+    wait: int = attrs.field(default=1, kw_only=True, validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
 class HandlerSlow(Fault):
     """A turn begins so many seconds late, within its own time."""
 
-    path: str
-    turn: int
-    seconds: float
+    path: str = attrs.field(validator=checks.a_path)
+    turn: int = attrs.field(validator=checks.whole)
+    seconds: float = attrs.field(validator=checks.a_duration)
 
 
 @attrs.frozen(repr=False)
 class HandlerHangs(Fault):
     """A turn never ends by itself."""
 
-    path: str
-    turn: int
+    path: str = attrs.field(validator=checks.a_path)
+    turn: int = attrs.field(validator=checks.whole)
 
 
 @attrs.frozen(repr=False)
 class WorkerProcessDies(Fault):
     """The worker process of this call, counted from 1, dies without an answer."""
 
-    call: int
+    call: int = attrs.field(validator=checks.whole)
 
 
 class FaultPlan:
@@ -287,10 +297,14 @@ class FaultPlan:
         raise AttributeError(f"a FaultPlan is frozen; make another one to change {name}")
 
     @staticmethod
-    def of(faults: FaultPlan | Iterable[Fault] | None) -> FaultPlan:
+    def of(faults: FaultPlan | Fault | Iterable[Fault] | None) -> FaultPlan:
         """The plan that *faults* mean."""
         if isinstance(faults, FaultPlan):
             return faults
+        if isinstance(faults, Fault):
+            return FaultPlan(faults)
+        if faults is not None and not isinstance(faults, Iterable):
+            raise ConfigurationError("faults", faults, "a FaultPlan, or faults")
         return FaultPlan(*(faults or ()))
 
     def picked(self, kind: type[F], life: int) -> list[F]:

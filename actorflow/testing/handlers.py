@@ -13,7 +13,6 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any
 
-import attrs
 import trio
 
 from actorflow.runtime.mailbox import Mailbox
@@ -53,10 +52,16 @@ class HandlerFaults:
 
     Args:
         note: Told what happens, for the trace.
+        fire: Told of each fault that happens.
+
+    Attributes:
+        seen: The paths that there were.
     """
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self._faults: list[Any] = []
+    def __init__(self, note: Callable[[str], None], fire: Callable[[Fault], object]) -> None:
+        self.seen: set[str] = set()
+        self._fire = fire
+        self._faults: list[tuple[int, Any]] = []
         self._paths: set[str] = set()
         self._note = note
         self._turns: dict[str, int] = {}
@@ -65,7 +70,7 @@ class HandlerFaults:
         """Let *fault* happen, if it is one of handlers; counted from the next turn there."""
         if isinstance(fault, OF_HANDLERS):
             begun = self._turns.get(fault.path, 0)
-            self._faults.append(attrs.evolve(fault, turn=begun + fault.turn))
+            self._faults.append((begun + fault.turn, fault))
             self._paths.add(fault.path)
 
     def watch(self, paths: Iterable[str]) -> None:
@@ -74,6 +79,7 @@ class HandlerFaults:
 
     def begin(self, cell: Any) -> None:
         """An incarnation of *cell* begins: its handler is pumped if a fault may come to it."""
+        self.seen.add(cell.path)
         for path in sorted(self._paths):
             if cell.path == path or cell.path.startswith(f"{path}/"):
                 cell.call = functools.partial(self._turn, path, cell.call, cell.coroutines)
@@ -84,34 +90,38 @@ class HandlerFaults:
     ) -> Any:
         turn = self._turns[path] = self._turns.get(path, 0) + 1
         crash = cancel = None
-        for fault in self._faults:
-            if (fault.path, fault.turn) != (path, turn):
+        for number, fault in self._faults:
+            if (fault.path, number) != (path, turn):
                 continue
             if isinstance(fault, HandlerCrashes):
-                crash = fault.resume
+                crash = fault
             elif isinstance(fault, HandlerCancelled):
-                cancel = fault.wait
+                cancel = fault
             else:
                 seconds = fault.seconds if isinstance(fault, HandlerSlow) else math.inf
+                self._fire(fault)
                 self._note(f"handler {path} turn {turn} waits {seconds:g} s")
                 await trio.sleep(seconds)
-        if crash == 0:
-            self._crash(path, turn)
+        if crash is not None and crash.resume == 0:
+            self._crash(turn, crash)
         value = call(body)
         if not coroutines:
             return value
         if crash is not None:
-            value = _crashing(value, crash, lambda: self._crash(path, turn))
+            value = _crashing(value, crash.resume, functools.partial(self._crash, turn, crash))
         if cancel is not None:
-            return await _cut_off(value, cancel, lambda: self._tell_cut_off(path, turn))
+            tell = functools.partial(self._tell_cut_off, turn, cancel)
+            return await _cut_off(value, cancel.wait, tell)
         return await value
 
-    def _crash(self, path: str, turn: int) -> None:
-        self._note(f"handler {path} turn {turn} crashes")
-        raise HandlerCrash(f"{path}, turn {turn}")
+    def _crash(self, turn: int, fault: HandlerCrashes) -> None:
+        self._fire(fault)
+        self._note(f"handler {fault.path} turn {turn} crashes")
+        raise HandlerCrash(f"{fault.path}, turn {turn}")
 
-    def _tell_cut_off(self, path: str, turn: int) -> None:
-        self._note(f"handler {path} turn {turn} is cancelled")
+    def _tell_cut_off(self, turn: int, fault: HandlerCancelled) -> None:
+        self._fire(fault)
+        self._note(f"handler {fault.path} turn {turn} is cancelled")
 
 
 @types.coroutine

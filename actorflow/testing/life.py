@@ -96,6 +96,8 @@ class Life:
         commits: The commits, and what happens to them.
         stores: Every store it has opened.
         seconds: Virtual seconds that it took.
+        fired: The faults that have happened,
+        struck: and when the last of them did.
     """
 
     def __init__(
@@ -114,6 +116,8 @@ class Life:
         self.error: BaseException | None = None
         self.seconds = 0.0
         self.stores: list[Any] = []
+        self.fired: set[Fault] = set()
+        self.struck = 0.0
         self._clock = virtual_clock(lambda: self.steps.idle())
         self.now: Callable[[], float] = self._clock.current_time
         self._trace = trace
@@ -121,8 +125,8 @@ class Life:
         self._scope: trio.CancelScope | None = None
         self._past = world.past
         self._trouble: SimulationStuck | None = None
-        self.commits = CommitFaults(plan, number)
-        self.handlers = HandlerFaults(self.note)
+        self.commits = CommitFaults(plan, number, self.fire)
+        self.handlers = HandlerFaults(self.note, self.fire)
         self._doors = Doors(self, f"{world.past}/doors")
         self.steps = self._instrument(watch)
         self.commits.watch = watch
@@ -135,13 +139,13 @@ class Life:
         now = self.steps.count
         match fault:
             case Died(step=int(step)):
-                self.steps.at(now + step, self.die)
+                self.steps.at(now + step, functools.partial(self._strike, fault, self.die))
             case MainCancelled():
-                self.steps.at(now + fault.step, self.cut)
+                self.steps.at(now + fault.step, functools.partial(self._strike, fault, self.cut))
             case ClockJumps():
-                self.steps.at(now + fault.step, functools.partial(self._jump, fault.seconds))
+                self.steps.at(now + fault.step, functools.partial(self._jump, fault))
             case WorkerProcessDies():
-                self._doors.plan(fault.call)
+                self._doors.plan(fault)
             case _:
                 self.commits.plan(fault)
                 self.handlers.plan(fault)
@@ -191,6 +195,9 @@ class Life:
             return
         self.note("the process dies")
         self._past = self.past(when)
+        if self.commits.undo:
+            for suffix in self.commits.suffixes:
+                self.fire(suffix)
         for store in self.stores:
             store.die()
         self.world._died(self.commits.undo or (), excused=self.commits.excused)
@@ -207,9 +214,20 @@ class Life:
         if self._scope is not None:
             self._scope.cancel()
 
-    def _jump(self, seconds: float) -> None:
-        self.note(f"the clock jumps by {seconds:g} s")
-        self.world.clock.jump(seconds)
+    def _jump(self, fault: ClockJumps) -> None:
+        self.fire(fault)
+        self.note(f"the clock jumps by {fault.seconds:g} s")
+        self.world.clock.jump(fault.seconds)
+
+    def _strike(self, fault: Fault, end: Callable[[], None]) -> None:
+        self.fire(fault)
+        end()
+
+    def fire(self, fault: Fault) -> None:
+        """*fault* happens; to a ghost nothing does."""
+        if not self.dead:
+            self.fired.add(fault)
+            self.struck = self.now()
 
     def past(self, when: str = "") -> str:
         """What the next life is to know this one by, if it ended now."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 from actorflow import options
 from actorflow.testing.faults import Fault, FaultPlan
+from actorflow.testing.handlers import OF_HANDLERS
 from actorflow.testing.history import Noted
 from actorflow.testing.laws import LawBroken, broken_promises
 from actorflow.testing.life import Life, wants_world
 from actorflow.testing.trace import Trace
 from actorflow.testing.world import World
 
-__all__ = ["MAX_STEPS", "Lives", "Simulation", "line_for", "simulate"]
+__all__ = ["MAX_STEPS", "Lives", "Simulation", "Unfired", "line_for", "simulate"]
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class Simulation(Generic[T]):
         virtual_seconds: How long it took, in virtual time.
         history: What the outside was told and has seen.
         lives: How many lives there were: one more than deaths.
+        unfired: The faults that did not happen, as there was no such step, commit or turn.
     """
 
     result: T
@@ -47,14 +49,35 @@ class Simulation(Generic[T]):
     virtual_seconds: float
     history: tuple[Noted, ...]
     lives: int
+    unfired: tuple[Fault, ...] = ()
+
+
+class Unfired(AssertionError):
+    """Faults that were planned did not happen.
+
+    Attributes:
+        faults: Those.
+        paths: Those of actors and stages that there were.
+    """
+
+    def __init__(self, faults: Collection[Fault], paths: Collection[str]) -> None:
+        text = f"did not happen: {', '.join(map(repr, faults))}"
+        if any(isinstance(each, OF_HANDLERS) for each in faults):
+            known = sorted(paths)
+            more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+            text += f"; the paths that there were: {', '.join(known[:20]) or 'none'}{more}"
+        super().__init__(text)
+        self.faults = tuple(faults)
+        self.paths = frozenset(paths)
 
 
 def simulate(
     main: Callable[..., Awaitable[T]],
     *,
     seed: int = 0,
-    faults: FaultPlan | Iterable[Fault] | None = None,
+    faults: FaultPlan | Fault | Iterable[Fault] | None = None,
     max_steps: int = MAX_STEPS,
+    all_fire: bool = False,
 ) -> Simulation[T]:
     """Run ``main()`` or ``main(world)`` in virtual time; the same *seed* gives the same trace, in
     every process.
@@ -74,8 +97,10 @@ def simulate(
         seed: A whole number.
         faults: What goes wrong.
         max_steps: Most steps of the scheduler in one life.
+        all_fire: Whether each fault must happen. `Simulation.unfired` has those that did not.
 
     Raises:
+        Unfired: One did not, with *all_fire*.
         SimulationStuck: It does not come to its end.
         LawBroken: A law does not hold.
         Exception: What *main* raised. All have a note with the line that does the same again.
@@ -83,8 +108,12 @@ def simulate(
     """
     plan = FaultPlan.of(faults)
     options.count("simulate() max_steps", max_steps)
+    options.flag("simulate() all_fire", all_fire)
     lives = Lives(main, seed, plan, max_steps, Trace())
     error = lives.live()
+    unfired = tuple(each for each in plan.faults if each not in lives.fired)
+    if error is None and unfired and all_fire:
+        error = Unfired(unfired, lives.paths)
     if error is not None:
         error.add_note(f"again: {line_for(main, seed, plan, max_steps)}")
         raise error
@@ -97,6 +126,7 @@ def simulate(
         virtual_seconds=lives.seconds,
         history=tuple(lives.world.history),
         lives=lives.last.number,
+        unfired=unfired,
     )
 
 
@@ -134,6 +164,8 @@ class Lives:
         seconds: Virtual seconds of all.
         trace: Of all, if there is one.
         watch: Told of each step and commit of the first; see `Life`.
+        fired: The faults that have happened.
+        paths: Of all actors and stages that there were.
     """
 
     last: Life
@@ -160,6 +192,8 @@ class Lives:
         self.steps = 0
         self.seconds = 0.0
         self.watch: Callable[[str], None] | None = None
+        self.fired: set[Fault] = set()
+        self.paths: set[str] = set()
 
     def live(self) -> BaseException | None:
         """Live them all; what went wrong, if anything did."""
@@ -169,6 +203,8 @@ class Lives:
             life.live(self._main, takes_world=self._takes_world)
             self.steps += life.steps.count
             self.seconds += life.seconds
+            self.fired |= life.fired
+            self.paths |= life.handlers.seen
             if life.error is not None:
                 return life.error
             broken = self.world._broken()
