@@ -30,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actorflow.testing.crash_points import CrashReport, crash_points
-from actorflow.testing.exploring import Violation
+from actorflow.testing.exploring import NotReplayable, Violation
 from actorflow.testing.fault_strategies import FAULT_KINDS, fault_plans
 from actorflow.testing.faults import (
     ClockJumps,
@@ -115,6 +115,7 @@ __all__ = [
     "MainCancelled",
     "MemoryWorld",
     "Mortal",
+    "NotReplayable",
     "Noted",
     "Operation",
     "Plain",

@@ -5,22 +5,32 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import gc
-import itertools
 import logging
 import multiprocessing
-import random
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import attrs
 
-from actorflow.testing.faults import Died, Fault, FaultPlan, MainCancelled
+from actorflow.testing.faults import Fault, FaultPlan
 from actorflow.testing.laws import LawBroken, StoredResults, other_results, stored_results
-from actorflow.testing.life import wants_world
-from actorflow.testing.simulate import Lives, line_for
+from actorflow.testing.life import Mark, SimulationStuck, wants_world
+from actorflow.testing.lines import MAX_STEPS, line_for, said, where
+from actorflow.testing.points import Point, point_at, second_for
+from actorflow.testing.simulate import Lives
 from actorflow.testing.world import World
 
-__all__ = ["Exploration", "Main", "Violation", "explore", "points_for", "quietly", "spread"]
+__all__ = [
+    "CAUSES",
+    "Exploration",
+    "Explored",
+    "Main",
+    "NotReplayable",
+    "Violation",
+    "explore",
+    "quietly",
+    "spread",
+]
 
 Main: TypeAlias = Callable[..., Awaitable[Any]]
 
@@ -33,9 +43,6 @@ ROUND = 64
 #: Parts that each process of several explores, one after the other.
 PARTS = 8
 
-#: Where in a commit a process may die.
-WHENS: tuple[Literal["before", "torn", "after"], ...] = ("before", "torn", "after")
-
 
 @attrs.frozen
 class Violation:
@@ -45,14 +52,29 @@ class Violation:
         faults: The point.
         error: What is wrong.
         line: The call that does the same again.
+        where: File and line of `main`, or what it calls, that raised it; empty for a law.
     """
 
     faults: FaultPlan
     error: str
     line: str
+    where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.error}\n    {self.line}"
+        place = f" ({self.where})" if self.where and self.where not in self.error else ""
+        return f"{self.error}{place}\n    {self.line}"
+
+
+class NotReplayable(AssertionError):
+    """The same seed does not lead the same way, so nothing that is found could be done again."""
+
+
+#: What usually leads another way, and what to use.
+CAUSES = (
+    "what usually does that: time.time() and datetime.now(), uuid4(), os.urandom() and secrets, "
+    "the order of a set, threads of its own, and what is kept in the process outside of main, such "
+    "as the cache of a module; use trio.current_time(), world.clock, world.random or ctx"
+)
 
 
 @attrs.frozen
@@ -63,7 +85,10 @@ class Exploration:
         main: What is killed.
         seed: Of scheduling and chance.
         max_steps: Most steps of a life.
-        plans: The points.
+        within: Most virtual seconds from the last death to the end.
+        points: The points.
+        marks: How far the undisturbed life was at each.
+        cancel: Whether it is cancelled there.
         shared_past: Whether the life up to them is lived once for all.
         results: What runs must have stored in the end, if that is known.
     """
@@ -71,93 +96,170 @@ class Exploration:
     main: Main
     seed: int
     max_steps: int
-    plans: tuple[FaultPlan, ...]
+    within: float | None
+    points: tuple[Point, ...]
+    marks: dict[Fault, Mark]
+    cancel: bool
     shared_past: bool
     results: StoredResults | None
 
-
-def points_for(
-    steps: int, commits: int, wanted: Literal["all"] | int, pairs: int, *, cancel: bool, seed: int
-) -> list[FaultPlan]:
-    """The points of a life of so many steps and commits, as the plans that go there."""
-
-    def points(life: int) -> list[Fault]:
-        if cancel:
-            return [MainCancelled(step=step, life=life) for step in range(1, steps + 1)]
-        return [
-            *(Died(step=step, life=life) for step in range(1, steps + 1)),
-            *(
-                Died(commit=commit, when=when, life=life)
-                for commit in range(1, commits + 1)
-                for when in WHENS
-            ),
-        ]
-
-    draw = random.Random(f"{seed}/points")
-    first, second = points(1), points(2)
-    chosen = first
-    if wanted != "all" and wanted < len(first):
-        chosen = [first[index] for index in sorted(draw.sample(range(len(first)), wanted))]
-    plans = [FaultPlan(each) for each in chosen]
-    return plans + [FaultPlan(draw.choice(first), draw.choice(second)) for _ in range(pairs)]
+    def part(self, points: Sequence[Point]) -> Exploration:
+        """That of some of its points."""
+        marks = {each.first: self.marks[each.first] for each in points}
+        return attrs.evolve(self, points=tuple(points), marks=marks)
 
 
-def explore(task: Exploration, tell: Tell) -> tuple[int, list[Violation]]:
-    """Go to each point; answers how many lives that took, and what is wrong. *tell* is called with
-    how many points were just explored, and found how many violations."""
-    takes_world = wants_world(task.main)
-    past = _Past(task) if task.shared_past else None
-    count, violations = 0 if past is None else 1, []
-    for number, plan in enumerate(task.plans):
+@attrs.define
+class Explored:
+    """What came of it.
+
+    Attributes:
+        points: Points that were gone to, or tried to.
+        singles: Those that happened,
+        pairs: and pairs of which both did.
+        lives: That it took.
+        violations: What is wrong, with the number of the point that found it.
+    """
+
+    points: int = 0
+    singles: int = 0
+    pairs: int = 0
+    lives: int = 0
+    violations: dict[FaultPlan, tuple[int, Violation]] = attrs.Factory(dict)
+
+    def add(self, other: Explored) -> None:
+        """Have what another one has."""
+        self.points += other.points
+        self.singles += other.singles
+        self.pairs += other.pairs
+        self.lives += other.lives
+        for plan, found in other.violations.items():
+            known = self.violations.setdefault(plan, found)
+            self.violations[plan] = min(known, found, key=lambda each: each[0])
+
+    def in_order(self) -> list[Violation]:
+        """The violations, in the order of the points."""
+        return [each for _, each in sorted(self.violations.values(), key=lambda each: each[0])]
+
+
+def explore(task: Exploration, tell: Tell) -> Explored:
+    """Go to each point. *tell* is called with how many were just explored, and found how many
+    violations."""
+    explorer = _Explorer(task)
+    found = explorer.explored
+    for number, point in enumerate(task.points):
         if not number % ROUND:
             gc.collect(1)
-        if past is None:
-            lives = Lives(task.main, task.seed, plan, task.max_steps, None, takes_world=takes_world)
-            error = lives.live()
-            count += lives.lived
-        else:
-            lives = past.go_on(plan, takes_world)
-            broken = lives.world._broken()  # Right after the death.
-            error = LawBroken("; ".join(broken)) if broken else lives.live()
-            count += lives.lived - 1
-        if error is None and task.results is not None:
-            texts = other_results(task.results, stored_results(lives.world._disk))
-            error = LawBroken("; ".join(texts)) if texts else None
-        if error is not None:
-            text = f"{type(error).__name__}: {error}"
-            line = line_for(task.main, task.seed, plan)
-            violations.append(Violation(plan, text, line))
-        tell(1, int(error is not None))
-    return count, violations
+        before = len(found.violations)
+        explorer.go_to(point)
+        found.points += 1
+        tell(1, len(found.violations) - before)
+    return found
 
 
-def spread(task: Exploration, processes: int, tell: Tell) -> tuple[int, list[Violation]]:
+def spread(task: Exploration, processes: int, tell: Tell) -> Explored:
     """The same, over several processes."""
     context = multiprocessing.get_context("spawn")
+    whole = Explored()
     with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
         # A shared past is lived once in each part.
         count = processes if task.shared_past else processes * PARTS
-        parts = [task.plans[first::count] for first in range(count)]
-        futures = [
-            pool.submit(_explore_apart, attrs.evolve(task, plans=part)) for part in parts if part
-        ]
-        outcomes = []
+        parts = [task.points[first::count] for first in range(count)]
+        futures = [pool.submit(_explore_apart, task.part(part)) for part in parts if part]
         for future in concurrent.futures.as_completed(futures):
-            explored, lives, found = future.result()
-            outcomes.append((lives, found))
-            tell(explored, len(found))
-    order = {plan: index for index, plan in enumerate(task.plans)}
-    violations = itertools.chain.from_iterable(found for _, found in outcomes)
-    return (
-        sum(count for count, _ in outcomes),
-        sorted(violations, key=lambda each: order[each.faults]),
-    )
+            found, before = future.result(), len(whole.violations)
+            whole.add(found)
+            tell(found.points, len(whole.violations) - before)
+    return whole
 
 
-def _explore_apart(task: Exploration) -> tuple[int, int, list[Violation]]:
-    """In a process of its own; answers also how many points that were."""
+def _explore_apart(task: Exploration) -> Explored:
+    """In a process of its own."""
     with quietly():
-        return len(task.plans), *explore(task, lambda points, violations: None)
+        return explore(task, lambda points, violations: None)
+
+
+class _Explorer:
+    """Goes to points, one after the other."""
+
+    def __init__(self, task: Exploration) -> None:
+        self._task = task
+        self._takes_world = wants_world(task.main)
+        self._past = _Past(task) if task.shared_past else None
+        self.explored = Explored(lives=0 if self._past is None else 1)
+        #: How far the second life came after one point; `None` if something was wrong.
+        self._recovered: dict[Fault, Mark | None] = {}
+
+    def go_to(self, point: Point) -> None:
+        """Go to one, or to both of a pair."""
+        alone = FaultPlan(point.first)
+        if not point.pair:
+            self.explored.singles += self._live(point.number, alone)
+            return
+        if point.first not in self._recovered:
+            self._live(point.number, alone)
+        end = self._recovered[point.first]
+        if end is not None:
+            task = self._task
+            second = second_for(point.pair, end, cancel=task.cancel, seed=task.seed)
+            self.explored.pairs += self._live(point.number, FaultPlan(point.first, second))
+
+    def _live(self, number: int, plan: FaultPlan) -> bool:
+        """Let *plan* happen; whether all of it did."""
+        task = self._task
+        lives = self._begin(plan)
+        error: BaseException | None = None
+        missed: Sequence[Fault] = plan.faults
+        if lives is None:
+            other: str | None = f"{plan.faults[0]} was not reached"
+        else:
+            before = lives.lived
+            broken = lives.world._broken() if before else []  # Right after the death.
+            error = LawBroken("; ".join(broken)) if broken else lives.live()
+            self.explored.lives += lives.lived - before
+            missed = [
+                each for each in plan.faults if each.life > before and each not in lives.fired
+            ]
+            other = None if before else self._other_way(lives, plan)
+            if missed:  # Something that is wrong may have ended them before.
+                other = None if error is not None else f"{missed[0]} was not reached"
+            if error is None and task.results is not None:
+                texts = other_results(task.results, stored_results(lives.world._disk))
+                error = LawBroken("; ".join(texts)) if texts else None
+        if error is not None or other is not None:
+            text = "" if error is None else said(error)
+            if other is not None:
+                text = f"NotReplayable: {other}: {CAUSES}{text and f'; then {text}'}"
+            most = task.max_steps
+            if not isinstance(error, SimulationStuck):  # It has not come as far.
+                most = max(most, MAX_STEPS)
+            line = line_for(task.main, task.seed, plan, most, within=task.within)
+            place = "" if error is None else where(error)
+            found = Violation(plan, text, line, place)
+            self.explored.violations.setdefault(plan, (number, found))
+        if len(plan) == 1:
+            right = lives is not None and error is None and other is None
+            self._recovered[plan.faults[0]] = lives.ends.get(2) if right and lives else None
+        return not missed
+
+    def _begin(self, plan: FaultPlan) -> Lives | None:
+        task = self._task
+        if self._past is not None:
+            return self._past.go_on(plan, self._takes_world)
+        return Lives(
+            task.main,
+            task.seed,
+            plan,
+            task.max_steps,
+            None,
+            takes_world=self._takes_world,
+            within=task.within,
+        )
+
+    def _other_way(self, lives: Lives, plan: FaultPlan) -> str | None:
+        """How the first of these lives went another way than undisturbed, if it did."""
+        here, there = lives.ends.get(1), self._task.marks[plan.faults[0]]
+        return None if here == there else f"at {plan.faults[0]} it was {here}, undisturbed {there}"
 
 
 class _Past:
@@ -165,7 +267,6 @@ class _Past:
 
     def __init__(self, task: Exploration) -> None:
         self._task = task
-        self._wanted = {plan.faults[0] for plan in task.plans}
         self._worlds: dict[Fault, World] = {}
         self._lives = Lives(task.main, task.seed, FaultPlan(), task.max_steps, None)
         self._lives.watch = self._note
@@ -175,24 +276,25 @@ class _Past:
 
     def _note(self, when: Any) -> None:
         life = self._lives.last
-        point = Died(commit=life.commits.commits, when=when) if when else None
-        point = point or Died(step=life.steps.count)
-        if point in self._wanted:
+        point = point_at(life.mark(), when, cancel=False)
+        if self._task.marks.get(point) == life.mark():
             self._worlds[point] = self._lives.world._snapshot(life.past(when))
 
-    def go_on(self, plan: FaultPlan, takes_world: bool) -> Lives:
-        """The lives after the first one of *plan*."""
-        found, task = self._worlds[plan.faults[0]], self._task
-        world = found._snapshot(found.past)
+    def go_on(self, plan: FaultPlan, takes_world: bool) -> Lives | None:
+        """The lives after the first one of *plan*, if that went as undisturbed."""
+        found, task = self._worlds.get(plan.faults[0]), self._task
+        if found is None:
+            return None
         return Lives(
             task.main,
             task.seed,
             plan,
             task.max_steps,
             None,
-            world=world,
+            world=found._snapshot(found.past),
             lived=1,
             takes_world=takes_world,
+            within=task.within,
         )
 
 

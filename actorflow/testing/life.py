@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -28,18 +29,37 @@ from actorflow.testing.faults import (
     WorkerProcessDies,
 )
 from actorflow.testing.handlers import HandlerFaults
-from actorflow.testing.schedule import seeded_schedule
+from actorflow.testing.schedule import seeded_chance, seeded_schedule
 from actorflow.testing.steps import Steps, TracedSteps, WatchedSteps
 from actorflow.testing.trace import Trace
 from actorflow.testing.world import World
 
-__all__ = ["Life", "SimulationStuck", "wants_world"]
+__all__ = ["Life", "Mark", "SimulationStuck", "wants_world"]
 
 #: Steps that what is left of a life may take to end.
 ENDING_STEPS = 10_000
 
+#: What `main` must be.
+WANTED = "an async function of nothing, or of the world"
+
 #: Loops that could not be ended. Were they collected, each of their tasks would complain.
 _LEFT_BEHIND: list[Any] = []
+
+
+class Mark(NamedTuple):
+    """How far a life has come.
+
+    Attributes:
+        step: Steps of the scheduler,
+        seconds: virtual ones,
+        commits: and tries of commits so far;
+        lines: of the history, of all lives.
+    """
+
+    step: int
+    seconds: float
+    commits: int
+    lines: int
 
 
 class SimulationStuck(AssertionError):
@@ -54,7 +74,9 @@ def wants_world(main: Callable[..., Any]) -> bool:
     Raises:
         ConfigurationError: It wants something else, or is no coroutine function.
     """
-    wanted = "an async function of nothing, or of the world"
+    wanted = WANTED
+    if inspect.isasyncgenfunction(main):
+        raise ConfigurationError("simulate() main", main, wanted)
     try:
         parameters = inspect.signature(main).parameters.values()
     except (TypeError, ValueError) as error:
@@ -96,6 +118,7 @@ class Life:
         commits: The commits, and what happens to them.
         stores: Every store it has opened.
         seconds: Virtual seconds that it took.
+        end: How far it came until it died, was cut short or ended.
         fired: The faults that have happened,
         struck: and when the last of them did.
     """
@@ -116,6 +139,8 @@ class Life:
         self.error: BaseException | None = None
         self.seconds = 0.0
         self.stores: list[Any] = []
+        self.end: Mark | None = None
+        self._loud: int | None = None
         self.fired: set[Fault] = set()
         self.struck = 0.0
         self._clock = virtual_clock(lambda: self.steps.idle())
@@ -152,11 +177,9 @@ class Life:
 
     def _instrument(self, watch: Callable[[str], None] | None) -> Steps:
         others: Any = [], self._max_steps, self._too_long, self._stuck
-        if watch is not None:
-            return WatchedSteps(watch, *others)
-        if self._trace is None:
-            return Steps(*others)
-        return TracedSteps(self._trace, self.number, self.now, *others)
+        if self._trace is not None:
+            return TracedSteps(self._trace, self.number, self.now, watch, *others)
+        return Steps(*others) if watch is None else WatchedSteps(watch, *others)
 
     # Living ---------------------------------------------------------------------------
 
@@ -164,7 +187,10 @@ class Life:
         """Live it to its end."""
         self.world._begin(self)
         try:
-            with seeded_schedule(f"{self.world.past}/schedule"):
+            with (
+                seeded_schedule(f"{self.world.past}/schedule"),
+                seeded_chance(f"{self.world.past}/random"),
+            ):
                 trio.run(self._root, main, takes_world, clock=self._clock, instruments=[self.steps])
         except KeyboardInterrupt:
             raise
@@ -173,7 +199,9 @@ class Life:
                 self.error = error
         finally:
             if not self.dead:
-                self.seconds = self.now()
+                self.seconds, self.end = self.now(), self.end or self.mark()
+            if self._loud is not None:
+                logging.disable(self._loud)
             self.world.past = self._past
             self.world._end(self.seconds)
         if self._trouble is not None:
@@ -184,7 +212,10 @@ class Life:
         with trio.CancelScope() as self._scope:
             if self.dead or self.cut_short:
                 return
-            self.result = await (main(self.world) if takes_world else main())
+            made = main(self.world) if takes_world else main()
+            if not inspect.isawaitable(made):
+                raise ConfigurationError("simulate() main", main, WANTED)
+            self.result = await made
             self.finished = True
 
     # Ending ---------------------------------------------------------------------------
@@ -194,7 +225,7 @@ class Life:
         if self.dead:
             return
         self.note("the process dies")
-        self._past = self.past(when)
+        self._past, self.end = self.past(when), self.end or self.mark()
         if self.commits.undo:
             for suffix in self.commits.suffixes:
                 self.fire(suffix)
@@ -202,14 +233,22 @@ class Life:
             store.die()
         self.world._died(self.commits.undo or (), excused=self.commits.excused)
         self.dead, self.seconds = True, self.now()
+        self._hush()
         self.steps.at(self.steps.count + ENDING_STEPS, self._abandon)
         if self._scope is not None:
             self._scope.cancel()
 
+    def _hush(self) -> None:
+        """Nobody hears a ghost: what it logs until the loop ends is not logged."""
+        before = logging.root.manager.disable
+        if before < logging.CRITICAL:
+            self._loud = before
+            logging.disable(logging.CRITICAL)
+
     def cut(self) -> None:
         """`main` is cancelled."""
         self.note("main is cancelled")
-        self._past = self.past()
+        self._past, self.end = self.past(), self.end or self.mark()
         self.cut_short = True
         if self._scope is not None:
             self._scope.cancel()
@@ -228,6 +267,11 @@ class Life:
         if not self.dead:
             self.fired.add(fault)
             self.struck = self.now()
+
+    def mark(self) -> Mark:
+        """How far it has come."""
+        lines = len(self.world.history)
+        return Mark(self.steps.count, self.now(), self.commits.commits, lines)
 
     def past(self, when: str = "") -> str:
         """What the next life is to know this one by, if it ended now."""

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 import trio._core._run as _run
 
-__all__ = ["ScheduleNotSeedable", "probe", "seeded_schedule"]
+__all__ = ["ScheduleNotSeedable", "probe", "seeded_chance", "seeded_schedule"]
 
 _FLAG = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _DRAWS = "_r"
@@ -68,3 +68,14 @@ def seeded_schedule(seed: int | str, loop: ModuleType = _run) -> Iterator[None]:
     finally:
         setattr(loop, _FLAG, before[0])
         setattr(loop, _DRAWS, before[1])
+
+
+@contextlib.contextmanager
+def seeded_chance(seed: int | str) -> Iterator[None]:
+    """Let the functions of the module `random` draw by *seed*; afterwards they go on as before."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)

@@ -6,22 +6,22 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Generic, TypeVar
 
 import attrs
+import trio
 
 from actorflow import options
+from actorflow.errors import ConfigurationError
 from actorflow.testing.faults import Fault, FaultPlan
 from actorflow.testing.handlers import OF_HANDLERS
 from actorflow.testing.history import Noted
 from actorflow.testing.laws import LawBroken, broken_promises
-from actorflow.testing.life import Life, wants_world
+from actorflow.testing.life import Life, Mark, wants_world
+from actorflow.testing.lines import MAX_STEPS, line_for
 from actorflow.testing.trace import Trace
 from actorflow.testing.world import World
 
-__all__ = ["MAX_STEPS", "Lives", "Simulation", "Unfired", "line_for", "simulate"]
+__all__ = ["MAX_STEPS", "Lives", "Simulation", "Unfired", "check_call", "line_for", "simulate"]
 
 T = TypeVar("T")
-
-#: Most steps of a life, unless it is said otherwise.
-MAX_STEPS = 1_000_000
 
 #: Most lives of a simulation.
 MAX_LIVES = 1_000
@@ -78,15 +78,17 @@ def simulate(
     faults: FaultPlan | Fault | Iterable[Fault] | None = None,
     max_steps: int = MAX_STEPS,
     all_fire: bool = False,
+    within: float | None = None,
 ) -> Simulation[T]:
     """Run ``main()`` or ``main(world)`` in virtual time; the same *seed* gives the same trace, in
     every process.
 
-    Scheduling, ids, jitter and the times that a commit takes follow the seed. Handlers in
-    threads and worker processes are called in the loop, after a drawn virtual time; the
-    thread of a store likewise, be it `world.store` or another. What starts threads of its own
-    (`trio.to_thread`) or waits for a socket leaves virtual time: that is `SimulationStuck` if
-    nothing else can happen meanwhile, and cannot be replayed if something can.
+    Scheduling, ids, jitter, the times that a commit takes and the module `random` follow the
+    seed. Handlers in threads and worker processes are called in the loop, after a drawn virtual
+    time; the thread of a store likewise, be it `world.store` or another. What starts threads of
+    its own (`trio.to_thread`) or waits for a socket leaves virtual time: that is
+    `SimulationStuck` if nothing else can happen meanwhile, and cannot be replayed if something
+    can.
 
     When the process dies, by plan or `world.crash()`, `main` begins anew in another life, on
     what the disk of `world.store` has; a `SqliteStore` dies with the process as well. The laws
@@ -98,6 +100,8 @@ def simulate(
         faults: What goes wrong.
         max_steps: Most steps of the scheduler in one life.
         all_fire: Whether each fault must happen. `Simulation.unfired` has those that did not.
+        within: Most virtual seconds that *main* may take to its end after the last fault, which
+            the last life begins with if none is in it.
 
     Raises:
         Unfired: One did not, with *all_fire*.
@@ -107,16 +111,23 @@ def simulate(
         ConfigurationError: An argument is wrong.
     """
     plan = FaultPlan.of(faults)
+    check_call("simulate()", main, seed, within)
     options.count("simulate() max_steps", max_steps)
     options.flag("simulate() all_fire", all_fire)
-    lives = Lives(main, seed, plan, max_steps, Trace())
+    lives = Lives(main, seed, plan, max_steps, Trace(), within=within)
     error = lives.live()
     unfired = tuple(each for each in plan.faults if each not in lives.fired)
     if error is None and unfired and all_fire:
         error = Unfired(unfired, lives.paths)
     if error is not None:
-        error.add_note(f"again: {line_for(main, seed, plan, max_steps)}")
+        fire = True if all_fire else None
+        line = line_for(main, seed, plan, max_steps, all_fire=fire, within=within)
+        error.add_note(f"again: {line}")
         raise error
+    return _went(lives, seed, unfired)
+
+
+def _went(lives: Lives, seed: int, unfired: tuple[Fault, ...]) -> Simulation[Any]:
     assert lives.trace is not None
     return Simulation(
         result=lives.last.result,
@@ -130,17 +141,13 @@ def simulate(
     )
 
 
-def line_for(main: Any, seed: int, plan: FaultPlan, max_steps: int = MAX_STEPS) -> str:
-    """The call that does the same again."""
-    while hasattr(main, "func"):  # A partial.
-        main = main.func
-    name = getattr(main, "__name__", "main")
-    given = [name, f"seed={seed}"]
-    if len(plan):
-        given.append(f"faults={plan}")
-    if max_steps != MAX_STEPS:
-        given.append(f"max_steps={max_steps}")
-    return f"simulate({', '.join(given)})"
+def check_call(call: str, main: Any, seed: object, within: object) -> None:
+    """What is called *call* can be: not in an event loop, and with these."""
+    if trio.lowlevel.in_trio_run():
+        raise ConfigurationError(call, main, "called outside of trio.run, as it runs a loop itself")
+    if type(seed) is not int:
+        raise ConfigurationError(f"{call} seed", seed, "a whole number")
+    options.optional(options.seconds, f"{call} within", within)
 
 
 class Lives:
@@ -155,6 +162,7 @@ class Lives:
         world: Where they begin, if that is not a new world,
         lived: and so many lives have been there.
         takes_world: Whether *main* takes the world, if that is known.
+        within: Most virtual seconds from the last fault to the end.
 
     Attributes:
         world: What they live in.
@@ -166,6 +174,7 @@ class Lives:
         watch: Told of each step and commit of the first; see `Life`.
         fired: The faults that have happened.
         paths: Of all actors and stages that there were.
+        ends: How far each life came.
     """
 
     last: Life
@@ -181,7 +190,9 @@ class Lives:
         world: World | None = None,
         lived: int = 0,
         takes_world: bool | None = None,
+        within: float | None = None,
     ) -> None:
+        self._within = within
         self._main = main
         self._takes_world = wants_world(main) if takes_world is None else takes_world
         self._plan = plan
@@ -194,6 +205,7 @@ class Lives:
         self.watch: Callable[[str], None] | None = None
         self.fired: set[Fault] = set()
         self.paths: set[str] = set()
+        self.ends: dict[int, Mark] = {}
 
     def live(self) -> BaseException | None:
         """Live them all; what went wrong, if anything did."""
@@ -203,15 +215,24 @@ class Lives:
             life.live(self._main, takes_world=self._takes_world)
             self.steps += life.steps.count
             self.seconds += life.seconds
+            if life.end is not None:
+                self.ends[number] = life.end
             self.fired |= life.fired
             self.paths |= life.handlers.seen
             if life.error is not None:
                 return life.error
             broken = self.world._broken()
             if not (life.dead or life.cut_short):
-                broken += broken_promises(self.world.history)
+                broken += broken_promises(self.world.history) + self._late(life)
             if broken:
                 return LawBroken("; ".join(broken))
             if not (life.dead or life.cut_short):
                 return None
         return LawBroken(f"still dying in life {MAX_LIVES:,}")
+
+    def _late(self, life: Life) -> list[str]:
+        """What is to be said of the time that the last *life* took."""
+        seconds = life.seconds - life.struck
+        if self._within is None or seconds <= self._within:
+            return []
+        return [f"liveness: {seconds:g} s after the last fault, {self._within:g} s are allowed"]

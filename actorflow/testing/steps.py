@@ -81,11 +81,20 @@ class TracedSteps(Steps):
         trace: Where.
         life: Number of the life.
         now: Its virtual time.
+        watch: Who is told of each step too, if anybody is.
         **others: As there.
     """
 
-    def __init__(self, trace: Trace, life: int, now: Callable[[], float], *others: Any) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        life: int,
+        now: Callable[[], float],
+        watch: Callable[[str], None] | None,
+        *others: Any,
+    ) -> None:
         super().__init__(*others)
+        self._watch = watch
         self._add = trace.add
         self._life = life
         self._now = now
@@ -98,6 +107,8 @@ class TracedSteps(Steps):
             name = f"{_ADDRESS.sub('', task.name)} #{len(self._names) + 1}"
             self._names[task] = name
         self._add((self._life, self.count, self._now(), name))
+        if self._watch is not None:
+            self._watch("")
 
 
 class WatchedSteps(Steps):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import re
 import threading
@@ -24,7 +23,8 @@ from actorflow.testing import (
     crash_points,
     simulate,
 )
-from actorflow.testing.exploring import points_for
+from actorflow.testing.life import Mark
+from actorflow.testing.points import Point, points_for, points_of, second_for
 from tests.testing import buggy, systems
 
 SYSTEMS = [systems.linear, systems.forked, systems.bank]
@@ -40,7 +40,7 @@ def test_nothing_is_lost_whenever_a_system_is_killed(main: Callable[..., Any]) -
     report = crash_points(main).check()
 
     assert report.points == report.steps + 3 * report.commits
-    assert report.lives == 1 + 2 * report.points
+    assert report.lives == 2 + 2 * report.points
     assert threading.active_count() == threads
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_lost_whenever_a_system_is_cancelled(main: Callable[..., Any]
 def test_nothing_is_lost_when_what_recovers_is_killed_too(main: Callable[..., Any]) -> None:
     report = crash_points(main, steps=1, pairs=40, seed=2).check()
 
-    assert report.points == 41
+    assert (report.points, report.pairs) == (41, 40)
     assert report.lives > 41 * 2
 
 
@@ -79,14 +79,14 @@ def test_an_effect_without_its_idempotency_key_is_found_twice() -> None:
 
 
 def test_a_violation_has_a_line_that_does_it_again() -> None:
-    shop = functools.partial(buggy.shop, hasty=True)
-
     found = crash_points(buggy.LOSES, seed=3).violations[0]
 
-    assert found.line == f"simulate(shop, seed=3, faults={found.faults})"
+    assert found.line == (
+        f"simulate(functools.partial(shop, hasty=True), seed=3, faults={found.faults})"
+    )
     assert str(found) == f"{found.error}\n    {found.line}"
     with pytest.raises(LawBroken, match=re.escape(found.error.removeprefix("LawBroken: "))):
-        eval(found.line, {**vars(buggy), "simulate": simulate, "shop": shop, **_faults()})
+        eval(found.line, {**vars(buggy), "simulate": simulate, **_faults()})
 
 
 def _faults() -> dict[str, Any]:
@@ -194,16 +194,16 @@ def test_a_retry_that_does_not_end_breaks_attempts(monkeypatch: pytest.MonkeyPat
 
 
 def test_points_are_every_step_and_every_commit_three_times() -> None:
-    assert points_for(2, 1, "all", 0, cancel=False, seed=0) == [
-        FaultPlan(Died(step=1)),
-        FaultPlan(Died(step=2)),
-        FaultPlan(Died(commit=1)),
-        FaultPlan(Died(commit=1, when="torn")),
-        FaultPlan(Died(commit=1, when="after")),
+    assert [each.first for each in points_for(2, 1, "all", 0, cancel=False, seed=0)] == [
+        Died(step=1),
+        Died(step=2),
+        Died(commit=1),
+        Died(commit=1, when="torn"),
+        Died(commit=1, when="after"),
     ]
     assert points_for(2, 1, "all", 0, cancel=True, seed=0) == [
-        FaultPlan(MainCancelled(step=1)),
-        FaultPlan(MainCancelled(step=2)),
+        Point(0, MainCancelled(step=1)),
+        Point(1, MainCancelled(step=2)),
     ]
 
 
@@ -211,9 +211,19 @@ def test_a_sample_of_points_and_pairs_follows_the_seed() -> None:
     drawn = [points_for(50, 5, 10, 4, cancel=False, seed=seed) for seed in (1, 1, 2)]
 
     assert drawn[0] == drawn[1] != drawn[2]
-    assert [len(plan) for plan in drawn[0]] == [1] * 10 + [2] * 4
-    assert [each.life for each in drawn[0][-1].faults] == [1, 2]
-    assert len(set(drawn[0][:10])) == 10
+    assert [each.number for each in drawn[0]] == list(range(14))
+    assert [each.pair for each in drawn[0]] == [0] * 10 + [1, 2, 3, 4]
+    assert len({each.first for each in drawn[0][:10]}) == 10
+
+
+def test_the_second_of_a_pair_is_in_the_life_that_it_ends() -> None:
+    end = Mark(5, 1.0, 2, 0)
+    drawn = [second_for(pair, end, cancel=False, seed=1) for pair in range(400)]
+
+    assert drawn == [second_for(pair, end, cancel=False, seed=1) for pair in range(400)]
+    assert set(drawn) == set(points_of(5, 2, 2, cancel=False))
+    cut = {second_for(pair, end, cancel=True, seed=1) for pair in range(100)}
+    assert cut == set(points_of(5, 2, 2, cancel=True))
 
 
 def test_more_points_than_there_are_is_all_of_them() -> None:
@@ -224,7 +234,7 @@ def test_points_may_be_spread_over_processes() -> None:
     report = crash_points(systems.linear, steps=12, processes=2).check()
 
     assert report.points == 12
-    assert report.lives == 25
+    assert report.lives == 26
 
 
 def test_violations_of_other_processes_come_in_the_order_of_the_points() -> None:
