@@ -72,8 +72,9 @@ class NotReplayable(AssertionError):
 #: What usually leads another way, and what to use.
 CAUSES = (
     "what usually does that: time.time() and datetime.now(), uuid4(), os.urandom() and secrets, "
-    "the order of a set, threads of its own, and what is kept in the process outside of main, such "
-    "as the cache of a module; use trio.current_time(), world.clock, world.random or ctx"
+    "the order of a set (PYTHONHASHSEED), threads of its own, and what is kept in the process "
+    "outside of main, such as a cache of a module; use trio.current_time(), world.clock, "
+    "world.random or ctx"
 )
 
 
