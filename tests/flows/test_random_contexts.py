@@ -197,7 +197,7 @@ class World:
                 chosen = draw(name, context["item"], len(node.bodies))
                 return Send(str(chosen), {name: chosen})
 
-            return [stage(choose, name=name), Route(table)]
+            return [stage(choose, name=name, policies=[RETRY]), Route(table)]
         rows = [self.row(each, f"{name}.{at}.") for at, each in enumerate(node.branches)]
         return [Parallel(rows, name=f"{name}+")]
 
