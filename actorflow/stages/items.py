@@ -140,7 +140,12 @@ class Group:
         if type(body) is Context:
             return body
         fork = forks[0] if forks else self.spare
-        return Context() if fork is None else fork.unforked(*told)
+        if fork is None:
+            return Context()
+        if not forks:  # All have skipped, so nothing that one had written comes again.
+            for key in fork.written.difference(told.written):
+                fork = fork.remove(key) if key in fork else fork
+        return fork.unforked(*told)
 
     def keeps(self, body: Any) -> None:
         """A piece of it in the cut had *body*."""
