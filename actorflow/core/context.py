@@ -178,10 +178,26 @@ class Context(Mapping[str, Any]):
         name = name if type(name) is str else _text(name)
         return _made(name, self._root, EMPTY, self._root, self._hidden)
 
-    def unforked(self, name: str, written: Iterable[str]) -> Context:
-        """The same data as what it was forked from would have it: under that *name*, with what
-        had been *written* then. What was written since is merged into it again all the same."""
-        return _made(_text(name), self._root, put_all(EMPTY, dict.fromkeys(written)), None)
+    def overwritten(self, base: Context) -> Context:
+        """What *base*, which this is a fork of, had under the keys that were written since."""
+        there = ((key, find(base._root, key, _MISSING)) for key in flat(self._written))
+        root = put_all(EMPTY, {key: value for key, value in there if value is not _MISSING})
+        return _made("", root, EMPTY, root)
+
+    def unforked(self, name: str, written: Iterable[str], before: Context | None = None) -> Context:
+        """What it was forked from.
+
+        Args:
+            name: Of that.
+            written: What had been written in it.
+            before: What was `overwritten` since; left out, what was written since stays.
+        """
+        root = self._root
+        if before is not None:
+            for key in flat(self._written):
+                root = root if find(root, key, _MISSING) is _MISSING else drop(root, key)
+            root = put_all(root, flat(before._root))
+        return _made(_text(name), root, put_all(EMPTY, dict.fromkeys(written)), None)
 
     def merge(self, branches: Iterable[Context]) -> Context:
         """This one with what each branch has written since its fork, removals too.

@@ -205,7 +205,7 @@ def _more(
     if envelope.item is not None:
         if members := envelope.item.kept():
             found["members"] = members
-        if any(bases := envelope.item.bases()):
+        if any(bases := envelope.item.bases(envelope.body)):
             found["bases"] = bases
         if any(facts := envelope.item.facts(envelope.headers)):
             found["facts"] = facts

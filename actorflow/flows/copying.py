@@ -107,7 +107,7 @@ class Copies:
 
     def _copy_group(self, old: Group) -> None:
         new = Group(Envelope(None, None), self._meets(old.join), len(old.branches))
-        new.failed, new.spare = old.failed, old.spare
+        new.failed = old.failed
         self.groups.append((old, new))
         for one, other in zip(old.branches, new.branches, strict=True):
             self._note(one, other)

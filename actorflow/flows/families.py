@@ -59,7 +59,7 @@ class Families:
         around = self._wiring.around(stage, record.box)
         self._bases = record.more.get("bases") or [None] * len(around)
         self._attached = record.more.get("facts") or [None] * len(around)
-        envelope.item = self._item(envelope, path, members, around)
+        envelope.item = self._item(envelope, envelope.body, path, members, around)
 
     def count(self) -> int:
         """Items that are held."""
@@ -78,14 +78,17 @@ class Families:
 
     # Items -----------------------------------------------------------------------------
 
-    def _item(self, envelope: Envelope, path: Path, members: Any, around: list[Joiner]) -> Any:
-        """The item of a message with *path*, with one piece more."""
+    def _item(
+        self, envelope: Envelope, body: Any, path: Path, members: Any, around: list[Joiner]
+    ) -> Any:
+        """The item of a message with *path* and *body*, of which *envelope* is or is a piece of,
+        with one piece more."""
         node = path
         while node is not None and node[1] >= 0:
             node = node[0]
         item: Item | None
         if node is not None and around:  # Else nobody waits for it: it has left its branches.
-            item = self._branch(envelope, node, members, around)
+            item = self._branch(envelope, body, node, members, around)
         elif members:
             item = self._bundle(members)
         else:
@@ -96,7 +99,11 @@ class Families:
             item.pieces += 1
         return item
 
-    def _branch(self, envelope: Envelope, node: Any, members: Any, around: list[Joiner]) -> Branch:
+    def _branch(
+        self, envelope: Envelope, body: Any, node: Any, members: Any, around: list[Joiner]
+    ) -> Branch:
+        base = self._bases[len(around) - 1]
+        told = None if base is None else Forked(*base)
         key = (envelope.root, node[0])
         group = self._groups.get(key)
         if group is None:
@@ -104,15 +111,14 @@ class Families:
             origin = Envelope(None, envelope.root, node[0])
             origin.priority, origin.deadline = envelope.priority, envelope.deadline
             origin.born = envelope.born
-            base = self._bases[len(around) - 1]
-            origin.body = None if base is None else Forked(*base)
             origin.headers = self._headers(envelope, self._attached[len(around) - 1])
-            origin.item = self._item(envelope, node[0], members, around[:-1])
             group = self._groups[key] = Group(origin, joiner, len(joiner.names))
+            group.recall(told, body)
+            origin.item = self._item(envelope, origin.body, node[0], members, around[:-1])
             for each in group.branches:
                 each.pieces = 0
         slot: int = ~node[1]
-        group.keeps(envelope.body)
+        group.recall(told, body)
         return group.branches[slot]
 
     def _headers(self, envelope: Envelope, attached: bytes | None) -> Any:

@@ -12,13 +12,14 @@ only ever knows the innermost.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from actorflow.core.context import Context
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.partway import visible
-from actorflow.wire.codec import encode
+from actorflow.wire.codec import decode, encode
 
 __all__ = ["Branch", "Bundle", "Forked", "Group", "Item", "bundle_key", "put_together"]
 
@@ -32,8 +33,9 @@ class Item:
         """What a cut says of it with each of its messages; mostly nothing."""
         return None
 
-    def bases(self) -> list[Any]:
-        """Of the Contexts that were forked for it, outermost first: name, and what was written."""
+    def bases(self, body: Any) -> list[Any]:
+        """Of the Contexts that were forked on the way to a message with *body*, outermost first,
+        what a cut has."""
         return []
 
     def facts(self, headers: Any) -> list[bytes | None]:
@@ -95,10 +97,13 @@ class Forked(NamedTuple):
     Attributes:
         name: Its own.
         written: Keys written in it since it was forked itself.
+        before: What it has under the keys that the fork has written, as bytes; `None` if that is
+            not known, as in cuts of old.
     """
 
     name: str
     written: tuple[str, ...]
+    before: bytes | None = None
 
 
 class Group:
@@ -110,11 +115,9 @@ class Group:
         branches: In their order.
         open: How many of them have pieces on their way.
         failed: Whether one died: the others are not wanted any more.
-        spare: Of a group that a cut had: a Context that a branch got, with as little as possible
-            written since.
     """
 
-    __slots__ = ("branches", "failed", "join", "open", "origin", "spare")
+    __slots__ = ("branches", "failed", "join", "open", "origin")
 
     def __init__(self, origin: Envelope, join: Any, count: int) -> None:
         self.origin = origin
@@ -122,37 +125,37 @@ class Group:
         self.branches = [Branch(self) for _ in range(count)]
         self.open = count
         self.failed = False
-        self.spare: Context | None = None
 
-    def told(self) -> Forked | None:
-        """What must be known of the Context that was forked; `None` if none was."""
+    def told(self, fork: Any) -> Forked | None:
+        """What a cut says with *fork* of the Context that was forked; `None` if none was."""
         body = self.origin.body
-        if type(body) is Context:
-            return Forked(body.name, tuple(sorted(body.written)))
-        return body if type(body) is Forked else None
+        if type(body) is not Context:
+            return body if type(body) is Forked else None
+        before = None
+        if type(fork) is Context:
+            with contextlib.suppress(Exception):  # What has no bytes; a cut goes on without.
+                before = encode(fork.overwritten(body))
+        return Forked(body.name, tuple(sorted(body.written)), before)
 
     def base(self, forks: list[Any]) -> Context | None:
         """The Context that was forked, of which *forks* are left; `None` if none was."""
-        told = self.told()
-        if told is None or not all(type(each) is Context for each in forks):
-            return None
         body = self.origin.body
+        if type(body) not in (Context, Forked):
+            return None
+        if not all(type(each) is Context for each in forks):
+            return None
         if type(body) is Context:
             return body
-        fork = forks[0] if forks else self.spare
-        if fork is None:
-            return Context()
-        if not forks:  # All have skipped, so nothing that one had written comes again.
-            for key in fork.written.difference(told.written):
-                fork = fork.remove(key) if key in fork else fork
-        return fork.unforked(*told)
+        return forks[0].unforked(body.name, body.written) if forks else Context()
 
-    def keeps(self, body: Any) -> None:
-        """A piece of it in the cut had *body*."""
-        if type(body) is Context and (
-            self.spare is None or len(body.written) < len(self.spare.written)
-        ):
-            self.spare = body
+    def recall(self, told: Forked | None, fork: Any) -> None:
+        """A cut has *told* of it with *fork*: make again what was forked, if that can be done."""
+        if type(self.origin.body) is Context or told is None:
+            return
+        self.origin.body = told
+        if type(fork) is Context:
+            before = None if told.before is None else decode(told.before, max_bytes=None)
+            self.origin.body = fork.unforked(told.name, told.written, before)
 
 
 class Branch(Item):
@@ -184,10 +187,10 @@ class Branch(Item):
         item: Item = self.group.origin.item
         return item.kept()
 
-    def bases(self) -> list[Any]:
-        """And the one that was forked for its group."""
-        item: Item = self.group.origin.item
-        return [*item.bases(), self.group.told()]
+    def bases(self, body: Any) -> list[Any]:
+        """And of the one that was forked for its group."""
+        origin = self.group.origin
+        return [*origin.item.bases(origin.body), self.group.told(body)]
 
     def facts(self, headers: Any) -> list[bytes | None]:
         """And to the one that split for its group."""

@@ -423,3 +423,27 @@ async def test_items_that_were_fed_to_a_later_stage_stay_apart_from_what_was_giv
     report = await finished(flow, disk())
 
     assert (report.stages["a"].emitted, report.stages["b"].received) == (1, 3)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_if_all_skip_after_a_kill_the_context_goes_on_as_it_was(deep: bool) -> None:
+    disk, tape, gate = MemoryDisk(), list[Any](), Gate()
+
+    async def outer(context: Context) -> Context:
+        return context.set("own", "outer").set("outer", 1)
+
+    async def write(context: Context) -> Context:
+        return context.set("own", "changed").set("new", 1).remove("gone")
+
+    async def skip(context: Context, ctx: Turn) -> None:
+        await gate(0)
+        ctx.skip()
+
+    inner = Parallel([[write, skip]], name="inner")
+    flow = pipeline([Parallel([[outer, inner]], name="outer+") if deep else inner], name="f")
+    item = {"own": [1], "gone": 2, "id": 3}
+    await fed_and_killed(flow, Mortal(disk), [item], sink=TapeSink(tape))
+    gate.open()
+    await finished(flow, Mortal(disk), sink=TapeSink(tape))
+
+    assert [dict(each) for each in tape] == [{**item, "own": "outer", "outer": 1} if deep else item]
