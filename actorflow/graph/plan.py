@@ -323,12 +323,12 @@ def check_sends(plan: Plan) -> None:
     Raises:
         CompilationError: No `Route` follows a stage that is annotated to return `Send`.
     """
-    for name in plan.strays:
+    if plan.strays:
         detail = (
-            f"stage {name!r} returns Send(...) and no Route follows; put one behind it, "
+            f"stage {plan.strays[0]!r} returns Send(...) and no Route follows; put one behind it, "
             "such as Route({'name': stage}), or return the value itself"
         )
-        raise CompilationError(plan.name, detail, (name,))
+        raise CompilationError(plan.name, detail, plan.strays)
 
 
 def _returns_send(stage: Stage[Any, Any]) -> bool:
