@@ -253,14 +253,14 @@ def _bare(cls: Any) -> Any:
     return made
 
 
-async def readopt(node: Any, actor: Any, given: dict[str, Any]) -> ActorRef[Any]:
-    """An actor that was brought back is spawned again: it goes on; *actor* is its beginning only,
-    unless ``replace=True`` says that its state is to be that of *actor*."""
-    if given.get("replace"):
-        made = actor() if callable(actor) else actor
+async def readopt(node: Any, spec: ChildSpec) -> ActorRef[Any]:
+    """An actor that was brought back is spawned again by *spec*: it goes on; what that starts is
+    its beginning only, unless ``replace=True`` says that its state is to be that."""
+    if spec.options.get("replace"):
+        made = spec.start() if callable(spec.start) else spec.start
         node.kept.replace(made.__dict__)
-    if given.get("policies"):
+    if spec.policies:
         where, shared = node.path, node.kernel.machines
-        equip(node, Chain(given["policies"], where=where, shared=shared))
+        equip(node, Chain(spec.policies, where=where, shared=shared))
     await trio.lowlevel.checkpoint()
     return ref_of(node)

@@ -24,6 +24,7 @@ from actorflow.actors.lasting import Lasting, readopt
 from actorflow.actors.seen import EventStream, TreeNode, snapshot_of
 from actorflow.core.letters import DeadLetter
 from actorflow.errors import ActorStopped, ConfigurationError, InsideTurn, NotRunningError
+from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import turn_here
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.kernel import Kernel
@@ -158,7 +159,7 @@ class ActorSystem:
             raise
         finally:
             # What a call says of the end is no reason; what the system ended of is one.
-            told = self._failure is not None and isinstance(error, (ActorStopped, NotRunningError))
+            told = self._failure is not None and _says_the_end(error, type(self._failure))
             await self._close(broken=error is not None and not told)
 
     def _running(self) -> House:
@@ -187,18 +188,19 @@ class ActorSystem:
         """
         house = self._open()
         self._refuse_inside("spawn()", "ctx.spawn()")
-        if given.get("durable") and name is None:
+        whole = isinstance(actor, ChildSpec)
+        if given.get("durable") and name is None and not whole:
             raise ConfigurationError(
                 "spawn() name", name, "given: it is a durable actor's identity"
             )
-        if name in self._restored:
-            self._restored.discard(name)
-            known = house.kernel.nodes.get(f"{house.root.path}/{name}")
+        spec = child_spec(actor, name, self._spawned + 1, given)
+        if spec.id in self._restored and (whole or name is not None):
+            self._restored.discard(spec.id)
+            known = house.kernel.nodes.get(f"{house.root.path}/{spec.id}")
             if known is not None:
-                return await readopt(known, actor, given)
+                return await readopt(known, spec)
         self._spawned += 1
-        node = await spawn_in(house.root, child_spec(actor, name, self._spawned, given))
-        return ref_of(node)
+        return ref_of(await spawn_in(house.root, spec))
 
     def ref(self, cls: type[Any], name: str) -> ActorRef[Any]:
         """The ref of the actor *name* below the root, if it lives.
@@ -309,3 +311,10 @@ class ActorSystem:
             name: count for name, count in kernel.counters.items() if not name.startswith("shared:")
         }
         return {**NOTHING_YET, **facts, "actors": len(kernel.nodes), "held": kernel.held}
+
+
+def _says_the_end(error: BaseException | None, reason: type[BaseException]) -> bool:
+    """Whether *error* says no more than that the system has ended, for some such *reason*."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_says_the_end(each, reason) for each in error.exceptions)
+    return isinstance(error, (ActorStopped, NotRunningError, reason))

@@ -36,9 +36,10 @@ def commit_value(cell: Cell, value: Any) -> None:
             envelope.headers = effects.metadata
         _apply(cell, effects)
         if effects.stashed:
+            envelope.emitted += cell.turn.children()  # What it sends next time has ids of its own.
             stash(cell, envelope)
             if cell.kept is not None:
-                cell.kept.note(None)
+                cell.kept.set_aside(envelope)
             _release(cell, True)
             return
     mailbox.acked += 1

@@ -25,7 +25,7 @@ def finish(cell: Cell, ending: Ending) -> None:
     if cell.kept is not None and cell.kept.lasts:
         mailbox.closed = True  # What is in it stays for the next life; who asked must ask again.
         mailbox.room_made()
-        for envelope in mailbox.messages():
+        for envelope in (*mailbox.messages(), *(cell.stash or ())):
             if envelope.reply is not None:
                 envelope.reply.fail(ActorStopped(cell.path))
     elif mailbox.path == cell.path:

@@ -129,6 +129,11 @@ class Kept:
         if changed:
             self.mark()
 
+    def set_aside(self, envelope: Envelope) -> None:
+        """The turn of *envelope* has stashed it: what it has asked, it will not ask again."""
+        self.note(None)
+        self._journal.forget(message_id(envelope))
+
     def give_up(self, envelope: Envelope) -> None:
         """The turn of *envelope* leaves no answer: what it asked will not be asked again."""
         self.unask(envelope)

@@ -128,6 +128,7 @@ class Kernel(Audience):
             self.journal.drop(envelope)
             self.journal.bury(letter, envelope)
             self.journal.forget(letter.id)
+            self.journal.want()  # Of what no cut had, the letter is all there is.
             kept = getattr(self.nodes.get(where), "kept", None)
             if kept is not None:
                 kept.unask(envelope)

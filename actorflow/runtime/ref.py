@@ -163,7 +163,10 @@ class ActorRef(Generic[M]):
         kernel, mailbox = cell.kernel, _open_mailbox(cell)
         seconds("ask() timeout", timeout, zero=False)
         envelope = Envelope(message, next(kernel.ids))
-        return await ask_with(cell, mailbox, envelope, timeout)
+        answer = await ask_with(cell, mailbox, envelope, timeout)
+        if mailbox.journal is not None and kernel.ports.simulation is not None:
+            kernel.ports.simulation.answered(cell.path, envelope.root)
+        return answer
 
     async def stopped(self) -> None:
         """Wait until the actor has ended for good."""

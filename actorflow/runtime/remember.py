@@ -17,7 +17,7 @@ from actorflow.runtime.kept import Kept, check_class
 from actorflow.runtime.refill import Mail, cover, refill
 from actorflow.runtime.timers import restart_timer
 from actorflow.wire.codec import decode
-from actorflow.wire.snapshot import STASHED
+from actorflow.wire.snapshot import LATER, STASHED
 
 __all__ = ["attempts_of", "remember"]
 
@@ -75,7 +75,8 @@ def _refill(cell: Cell, mail: Mail) -> None:
     if mailbox.journal is not None and mailbox.journal.careful is not None:
         mailbox.journal.careful.restored(everything)
     cell.kernel.held += len(everything)
-    mailbox.accepted += len(everything)
+    later = sum(record.lane == LATER for _, record in mail.others)  # Accepted when it is put.
+    mailbox.accepted += len(everything) - later
 
 
 def attempts_of(policies: Iterable[Any]) -> int:

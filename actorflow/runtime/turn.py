@@ -174,7 +174,7 @@ class Turn:
         if len(effects.sends) >= MAX_EMITS:
             raise OutboxFull(self._live().path, MAX_EMITS)
         message = as_sent(self._live(), message)
-        envelope = child(self._envelope, message, len(effects.sends) + self._asks)
+        envelope = child(self._envelope, message, self._next_child())
         envelope.sender = self._cell
         receiver = _receiver(ref, "tell")
         if receiver.kernel is not self._live().kernel:
@@ -199,8 +199,7 @@ class Turn:
         target = _receiver(ref, "ask")
         seconds("ctx.ask() timeout", timeout, zero=False)
         refuse_cycle(cell, target)
-        sent = len(self.effects.sends) if self.effects is not None else 0
-        envelope = child(self._envelope, message, sent + self._asks)
+        envelope = child(self._envelope, message, self._next_child())
         envelope.sender = cell
         if target.kernel is not cell.kernel:
             abroad(envelope, cell.kernel.run_id)
@@ -233,6 +232,15 @@ class Turn:
         finally:
             if question.reply is None:
                 target.kept.unask(question)
+
+    def children(self) -> int:
+        """How many messages it has sent or asked so far; for the runtime."""
+        return self._asks + (0 if self.effects is None else len(self.effects.sends))
+
+    def _next_child(self) -> int:
+        """Place of what is sent next, behind what a turn has sent that stashed the message."""
+        earlier = self._envelope.emitted if self._live().target is None else 0
+        return earlier + self.children()
 
     def reply(self, value: Any) -> None:
         """Answer the ask with *value* instead of what the handler returns."""

@@ -42,6 +42,7 @@ class Doors:
         self._dying: dict[int, WorkerProcessDies] = {}
         self._processes = 0
         self.now: Callable[[], float] = life.now
+        self.recording = life.recording
 
     def plan(self, fault: WorkerProcessDies) -> None:
         """Let the worker process of a call die, counted from the next one."""
@@ -51,6 +52,8 @@ class Doors:
         """An incarnation of *cell* begins."""
         self._life.world._chains[cell.mailbox.path] = cell.chain
         self._life.handlers.begin(cell)
+        self.recording.begin(cell)
+        self._life.books.begin(cell)
 
     def ports(self, seed: int | None) -> Ports:
         """The ports of one system; *seed* as it asks for."""
@@ -108,3 +111,8 @@ class Doors:
         """Message *number* of a durable system was just acknowledged."""
         if not self._life.dead:
             self._life.world.history._note("told", f"system:{system}", number)
+            self.recording.note("told", f"/{system}", str(number))
+
+    def answered(self, path: str, number: int) -> None:
+        """The outside has just got the answer of the durable actor *path* to question *number*."""
+        self.recording.note("answered", path, str(number))

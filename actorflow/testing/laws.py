@@ -34,6 +34,7 @@ __all__ = [
     "StoredResults",
     "broken_on_disk",
     "broken_promises",
+    "held_on_disk",
     "other_results",
     "stored_results",
 ]
@@ -112,6 +113,11 @@ def broken_on_disk(
     return texts
 
 
+def held_on_disk(disk: MemoryDisk, run: str) -> list[tuple[str, str]]:
+    """The messages of *run* that are on *disk*: where, and which."""
+    return _state(_chain(disk._runs[run])).held
+
+
 def stored_results(disk: MemoryDisk) -> StoredResults:
     """What runs have stored on *disk*."""
     return {
@@ -173,6 +179,7 @@ class _State:
         self.fed = self.told = 0
         self.replayed = False
         self.attempts: dict[str, int] = {}
+        self.held: list[tuple[str, str]] = []
 
 
 def _roots(key: int | str, members: Any) -> set[Any]:
@@ -201,6 +208,7 @@ def _state(cuts: tuple[bytes, ...]) -> _State:
         return state
     state.told = facts.get("ids", 0)
     state.replayed = bool(cut.facts.get(REPLAYED))  # What has died may die once more.
+    state.held = [(record.box, str(key)) for key, record in records]
     for _, record in records:
         state.attempts[record.box] = max(state.attempts.get(record.box, 0), record.attempt)
     if "run" in facts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import trio
 
 from actorflow.errors import ConfigurationError
 from actorflow.runtime.ports import SIMULATION
+from actorflow.testing.books import Books
 from actorflow.testing.clock import virtual_clock
 from actorflow.testing.disk import CommitFaults
 from actorflow.testing.doors import Doors
@@ -29,8 +31,9 @@ from actorflow.testing.faults import (
     WorkerProcessDies,
 )
 from actorflow.testing.handlers import HandlerFaults
+from actorflow.testing.recording import Recording
 from actorflow.testing.schedule import seeded_chance, seeded_schedule
-from actorflow.testing.steps import Steps, TracedSteps, WatchedSteps
+from actorflow.testing.steps import BookedSteps, Steps, TracedSteps, WatchedSteps
 from actorflow.testing.trace import Trace
 from actorflow.testing.world import World
 
@@ -108,6 +111,8 @@ class Life:
         max_steps: Most steps.
         trace: Where they are written down, if they are.
         watch: Told of each step (""), and where a commit is ("before", "torn", "after").
+        booked: Whether the books are looked at after each step, as they are with a trace; else
+            they are at its end.
 
     Attributes:
         dead: Whether its process has died.
@@ -119,6 +124,7 @@ class Life:
         stores: Every store it has opened.
         seconds: Virtual seconds that it took.
         end: How far it came until it died, was cut short or ended.
+        broken: What did not add up of its messages when that was seen first.
         fired: The faults that have happened,
         struck: and when the last of them did.
     """
@@ -131,6 +137,8 @@ class Life:
         max_steps: int,
         trace: Trace | None,
         watch: Callable[[str], None] | None = None,
+        *,
+        booked: bool = False,
     ) -> None:
         self.world = world
         self.number = number
@@ -146,12 +154,16 @@ class Life:
         self._clock = virtual_clock(lambda: self.steps.idle())
         self.now: Callable[[], float] = self._clock.current_time
         self._trace = trace
+        self._booked = booked
+        self.books = Books()
+        self.broken: str | None = None
         self._max_steps = max_steps
         self._scope: trio.CancelScope | None = None
         self._past = world.past
         self._trouble: SimulationStuck | None = None
         self.commits = CommitFaults(plan, number, self.fire)
         self.handlers = HandlerFaults(self.note, self.fire)
+        self.recording = Recording(self, world.moves)
         self._doors = Doors(self, f"{world.past}/doors")
         self.steps = self._instrument(watch)
         self.commits.watch = watch
@@ -178,7 +190,9 @@ class Life:
     def _instrument(self, watch: Callable[[str], None] | None) -> Steps:
         others: Any = [], self._max_steps, self._too_long, self._stuck
         if self._trace is not None:
-            return TracedSteps(self._trace, self.number, self.now, watch, *others)
+            return TracedSteps(self._trace, self.number, self.now, watch, self._look, *others)
+        if self._booked:
+            return BookedSteps(self._look, *others)
         return Steps(*others) if watch is None else WatchedSteps(watch, *others)
 
     # Living ---------------------------------------------------------------------------
@@ -216,6 +230,7 @@ class Life:
             if not inspect.isawaitable(made):
                 raise ConfigurationError("simulate() main", main, WANTED)
             self.result = await made
+            self._look(over=True)
             self.finished = True
 
     # Ending ---------------------------------------------------------------------------
@@ -225,6 +240,7 @@ class Life:
         if self.dead:
             return
         self.note("the process dies")
+        self._look()
         self._past, self.end = self.past(when), self.end or self.mark()
         if self.commits.undo:
             for suffix in self.commits.suffixes:
@@ -267,6 +283,17 @@ class Life:
         if not self.dead:
             self.fired.add(fault)
             self.struck = self.now()
+
+    def _look(self, *, over: bool = False) -> None:
+        """Look whether all messages are where they should be, and none is left if it is *over*."""
+        if self.dead or self.broken is not None:
+            return
+        left = self.books.left() if over else ()
+        lost = itertools.chain(self.books.broken(), left, self.recording.untold())
+        found = next(lost, None)
+        if found is not None:
+            where = f"life {self.number}, step {self.steps.count:,}, {self.now():g} s"
+            self.broken = f"conservation: {found} ({where})"
 
     def mark(self) -> Mark:
         """How far it has come."""

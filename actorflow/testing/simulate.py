@@ -16,6 +16,8 @@ from actorflow.testing.history import Noted
 from actorflow.testing.laws import LawBroken, broken_promises
 from actorflow.testing.life import Life, Mark, wants_world
 from actorflow.testing.lines import MAX_STEPS, line_for
+from actorflow.testing.move_laws import broken_laws
+from actorflow.testing.moves import Move
 from actorflow.testing.trace import Trace
 from actorflow.testing.world import World
 
@@ -38,6 +40,7 @@ class Simulation(Generic[T]):
         seed: Of the simulation.
         virtual_seconds: How long it took, in virtual time.
         history: What the outside was told and has seen.
+        moves: What has happened to messages, over all lives; `LAWS` are checked on it.
         lives: How many lives there were: one more than deaths.
         unfired: The faults that did not happen, as there was no such step, commit or turn.
     """
@@ -48,6 +51,7 @@ class Simulation(Generic[T]):
     seed: int
     virtual_seconds: float
     history: tuple[Noted, ...]
+    moves: tuple[Move, ...] = attrs.field(repr=False)
     lives: int
     unfired: tuple[Fault, ...] = ()
 
@@ -136,6 +140,7 @@ def _went(lives: Lives, seed: int, unfired: tuple[Fault, ...]) -> Simulation[Any
         seed=seed,
         virtual_seconds=lives.seconds,
         history=tuple(lives.world.history),
+        moves=tuple(lives.world.moves),
         lives=lives.last.number,
         unfired=unfired,
     )
@@ -163,6 +168,7 @@ class Lives:
         lived: and so many lives have been there.
         takes_world: Whether *main* takes the world, if that is known.
         within: Most virtual seconds from the last fault to the end.
+        booked: Whether the books are looked at after each step; with a trace they are.
 
     Attributes:
         world: What they live in.
@@ -191,7 +197,9 @@ class Lives:
         lived: int = 0,
         takes_world: bool | None = None,
         within: float | None = None,
+        booked: bool = False,
     ) -> None:
+        self._booked = booked
         self._within = within
         self._main = main
         self._takes_world = wants_world(main) if takes_world is None else takes_world
@@ -210,7 +218,15 @@ class Lives:
     def live(self) -> BaseException | None:
         """Live them all; what went wrong, if anything did."""
         for number in range(self.lived + 1, MAX_LIVES + 1):
-            life = Life(self.world, number, self._plan, self._max_steps, self.trace, self.watch)
+            life = Life(
+                self.world,
+                number,
+                self._plan,
+                self._max_steps,
+                self.trace,
+                self.watch,
+                booked=self._booked,
+            )
             self.last, self.lived, self.watch = life, number, None
             life.live(self._main, takes_world=self._takes_world)
             self.steps += life.steps.count
@@ -221,9 +237,11 @@ class Lives:
             self.paths |= life.handlers.seen
             if life.error is not None:
                 return life.error
-            broken = self.world._broken()
+            broken = self.world._broken() + ([] if life.broken is None else [life.broken])
             if not (life.dead or life.cut_short):
+                self.world._over()
                 broken += broken_promises(self.world.history) + self._late(life)
+                broken += broken_laws(self.world.moves)
             if broken:
                 return LawBroken("; ".join(broken))
             if not (life.dead or life.cut_short):

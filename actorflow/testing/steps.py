@@ -11,7 +11,7 @@ import trio
 
 from actorflow.testing.trace import Trace
 
-__all__ = ["Steps", "TracedSteps", "WatchedSteps"]
+__all__ = ["BookedSteps", "Steps", "TracedSteps", "WatchedSteps"]
 
 #: Rounds of the event loop in which nothing can run and time has nowhere to jump to.
 IDLE_ROUNDS = 64
@@ -74,8 +74,24 @@ def _latest_first(planned: tuple[int, Callable[[], object]]) -> int:
     return -planned[0]
 
 
-class TracedSteps(Steps):
-    """The same, which writes each step down.
+class BookedSteps(Steps):
+    """The same, which looks at the books after each step.
+
+    Args:
+        books: Called for that.
+        **others: As there.
+    """
+
+    def __init__(self, books: Callable[[], object], *others: Any) -> None:
+        super().__init__(*others)
+        self._books = books
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._books()
+
+
+class TracedSteps(BookedSteps):
+    """The same, which also writes each step down.
 
     Args:
         trace: Where.
@@ -91,9 +107,10 @@ class TracedSteps(Steps):
         life: int,
         now: Callable[[], float],
         watch: Callable[[str], None] | None,
+        books: Callable[[], object],
         *others: Any,
     ) -> None:
-        super().__init__(*others)
+        super().__init__(books, *others)
         self._watch = watch
         self._add = trace.add
         self._life = life

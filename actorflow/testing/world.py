@@ -19,7 +19,8 @@ from actorflow.flows.stored import read_result
 from actorflow.runtime.ports import VIRTUAL_EPOCH
 from actorflow.testing.disk import Contents, SimStore, put_back
 from actorflow.testing.history import History
-from actorflow.testing.laws import Promised, broken_on_disk
+from actorflow.testing.laws import Promised, broken_on_disk, held_on_disk
+from actorflow.testing.moves import Move
 
 __all__ = ["ProcessDied", "WallClock", "World"]
 
@@ -61,6 +62,7 @@ class World:
         outside: What else is outside of the process.
         life: Which life this is, from 1.
         lost: How many commits the disk has lost that it had acknowledged.
+        moves: What has happened to messages, over all lives.
     """
 
     def __init__(self, seed: int) -> None:
@@ -70,6 +72,7 @@ class World:
         self.history = History(lambda: (self.life, self._life.now()))
         self.outside: dict[Any, Any] = {}
         self.life = self.lost = 0
+        self.moves: list[Move] = []
         self._promised = Promised()
         self._disk = MemoryDisk()
         self._life: Any = None
@@ -113,7 +116,7 @@ class World:
         """Another world, that is as this one is now and in which the process is dead."""
         other = World(self.seed)
         put_back(other._disk, self._disk._runs)
-        other.history._lines = list(self.history)
+        other.history._lines, other.moves = list(self.history), self.moves.copy()
         other.clock._ahead = self.clock.time()
         mine = {name: value for name, value in vars(self).items() if name not in _OURS}
         if len(mine) > 1 or self.outside:
@@ -138,6 +141,14 @@ class World:
             limits = {path: max(limit, LIMIT) + 1 for path, limit in limits.items()}
         return broken_on_disk(self._disk, self.history, limits, self._promised)
 
+    def _over(self) -> None:
+        """The program has come to its end: that, and what of it the disk has."""
+        recording = self._life.recording
+        for run in self._disk._runs:
+            for box, message in held_on_disk(self._disk, run):
+                recording.note("kept", box, message)
+        recording.note("over", "/", "")
+
     def _died(self, undo: Sequence[Contents], *, excused: bool) -> None:
         """Take down what there is now, of which the disk has lost what came after the first of
         *undo*; where that is *excused*, nothing of it was promised."""
@@ -146,6 +157,7 @@ class World:
             self.lost += len(undo)
             if excused:
                 self._promised = Promised.from_now(self._disk, self.history)
+                self._life.recording.note("lost", "/", "")
         self._lines = len(self.history)
         self._kept = copy.deepcopy({k: v for k, v in vars(self).items() if k not in _OURS})
 

@@ -30,10 +30,10 @@ from actorflow import (
     Supervisor,
     Turn,
 )
-from actorflow.core.envelope import Envelope
 from actorflow.core.events import AttemptFailed, MessageDied
 from actorflow.errors import AskError, MailboxFull
 from actorflow.runtime.kernel import Kernel
+from actorflow.testing.books import Books
 from tests.runtime.actors import Crash
 
 #: Virtual seconds after which a story has come to a standstill.
@@ -206,37 +206,16 @@ class Player(Actor):
             self.turns[self.me] -= 1
 
 
-class Books(trio.abc.Instrument):
+class Looks(trio.abc.Instrument):
     """Looks after every step whether each message is in exactly one place."""
 
     def __init__(self, story: Story) -> None:
         self.story = story
-        self.kernel: Kernel | None = None
-        self.cells: list[Any] = []
+        self.books = Books()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.kernel is None:
-            return
-        places = sum(isinstance(entry[3], Envelope) for entry in self.kernel.heap.entries())
-        for cell in self.cells:
-            mailbox = cell.mailbox
-            leased = cell.lease is not None and not str(cell.lease.root).startswith("start-")
-            here = len(mailbox) + len(cell.stash or ()) + leased
-            places += here
-            if mailbox.accepted != mailbox.acked + mailbox.failed + here:
-                self.problem(
-                    f"{cell}: {mailbox.accepted} accepted, {mailbox.acked} acked, "
-                    f"{mailbox.failed} failed, {here} here"
-                )
-            redelivered = sum(each.attempt > 0 for each in mailbox.queue)
-            if not mailbox.closed and mailbox.limit != mailbox.capacity + redelivered:
-                self.problem(f"{cell}: room for {mailbox.limit}, {redelivered} redelivered")
-        if places != self.kernel.held:
-            self.problem(f"{self.kernel.held} held, {places} found")
-
-    def problem(self, text: str) -> None:
         if not self.story.problems:
-            self.story.problems.append(text)
+            self.story.problems.extend(self.books.broken())
 
 
 def play(
@@ -249,15 +228,15 @@ def play(
         ending: How the block is left, and after how many seconds; `None`: when all is told.
     """
     story = Story(plan, exact=strategy is not None or ending is not None)
-    books = Books(story)
+    looks = Looks(story)
     before, Kernel.fast = Kernel.fast, fast
     logging.disable(logging.CRITICAL)
     try:
         trio.run(
             _play,
-            *(story, books, strategy, ending),
+            *(story, looks.books, strategy, ending),
             clock=MockClock(autojump_threshold=0),
-            instruments=[books],
+            instruments=[looks],
         )
     finally:
         logging.disable(logging.NOTSET)
@@ -276,8 +255,8 @@ async def _play(
         with trio.CancelScope() as outside, contextlib.suppress(Leave):
             async with system:
                 refs = await _populate(system, story, strategy)
-                books.cells = [ref.cell for ref in refs]
-                books.kernel = refs[0].cell.kernel
+                for ref in refs:
+                    books.begin(ref.cell)
                 async with trio.open_nursery() as nursery:
                     mail = story.plan.children(None)
                     for part in (mail[::2], mail[1::2]):

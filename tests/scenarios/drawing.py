@@ -27,6 +27,7 @@ from actorflow.testing.flow_plain import plain
 from actorflow.testing.flow_plans import steps_of
 from actorflow.testing.flow_strategies import draw_flow
 from actorflow.testing.simulate import Lives, line_for
+from tests.scenarios.stories import draw_story
 from tests.scenarios.systems import PATIENT, SYSTEMS, Main, System
 
 __all__ = ["KINDS", "Outcome", "Scenario", "play", "scenario"]
@@ -39,9 +40,9 @@ MAX_STEPS = 100_000
 #: Seconds after which a host starts what has ended: the lease of who does not let go is over.
 LEASE = 40.0
 
-#: Virtual seconds within which a life is at its end, whatever happens in it: three commits that
-#: hang, three handlers that hang, and the waits of a client.
-MAX_SECONDS = 1_500.0
+#: Virtual seconds within which all lives are at their end, whatever happens in them: three commits
+#: that hang, three handlers that hang, and the waits of a client in four lives.
+MAX_SECONDS = 2_500.0
 
 
 @attrs.frozen
@@ -88,11 +89,14 @@ class Outcome:
 def scenario(seed: int) -> Scenario:
     """The scenario of *seed*."""
     draws = Seeded(f"scenario {seed}")
-    if perhaps(draws, 3):
-        name = chosen(draws, tuple(SYSTEMS))
-        system, about = SYSTEMS[name], name
-    else:
-        name, (system, about) = "flow", _flow(draws)
+    match draws.number(0, 2):
+        case 0:
+            name, (system, about) = "flow", _flow(draws)
+        case 1:
+            name, (system, about) = "story", draw_story(draws)
+        case _:
+            name = about = chosen(draws, tuple(SYSTEMS))
+            system = SYSTEMS[name]
     reach = Range(
         max_faults=3,
         max_step=draws.number(20, 300),
@@ -165,7 +169,7 @@ def _coming_back(main: Main) -> Main:
 
 def play(one: Scenario) -> Outcome:
     """Let it happen."""
-    lives = Lives(one.main, one.seed, one.faults, MAX_STEPS, None)
+    lives = Lives(one.main, one.seed, one.faults, MAX_STEPS, None, booked=True)
     error = lives.live()
     violation = None
     if error is not None:

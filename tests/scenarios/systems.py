@@ -82,7 +82,7 @@ async def sure(ref: ActorRef[Any], question: Any) -> Any:
         try:
             return await ref.ask(question, timeout=PATIENCE)
         except (AskTimeout, AskFailed):
-            await trio.sleep(1.0)
+            await trio.sleep(PATIENCE)
     raise AssertionError(f"liveness: {ref.path} gave no answer in {TRIES} tries")
 
 

@@ -25,7 +25,7 @@ def test_three_hundred_scenarios_break_nothing() -> None:
     assert summary.count == 300
     assert summary.lives > 350
     assert set(summary.faults) == {each.__name__ for each in KINDS}
-    assert set(summary.systems) == {"flow", *SYSTEMS}
+    assert set(summary.systems) == {"flow", "story", *SYSTEMS}
 
 
 @pytest.mark.slow

@@ -1,0 +1,126 @@
+"""What the runtime does with messages, line by line: the history that the laws are checked on.
+
+    accepted ──► begun ──► ended ──► acknowledged      the turn took effect
+       │           ▲         ├─────► stashed           it took effect, and the message comes again
+       │           │         ├─────► retried           it failed, and comes again
+       │           └─────────┼─────► given back        it was cut off, and counts for nothing
+       └─────────────────────┴─────► dead              it is a dead letter
+
+Nothing of a line changes once it is written, and nothing is written of a process that is dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+__all__ = ["Kind", "Move", "Sent"]
+
+Kind: TypeAlias = Literal[
+    "found",
+    "accepted",
+    "due",
+    "begun",
+    "ended",
+    "aside",
+    "stashed",
+    "retried",
+    "given back",
+    "acknowledged",
+    "dead",
+    "told",
+    "answered",
+    "lost",
+    "kept",
+    "over",
+]
+
+
+@attrs.frozen
+class Sent:
+    """A message in the outbox of a turn.
+
+    Attributes:
+        to: Path of the mailbox.
+        message: Its id.
+    """
+
+    to: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class Move:
+    """One line.
+
+    Attributes:
+        kind: What has happened: "found" is a message that its mailbox had at the beginning,
+            "due" one that goes ahead of others, as a tick does; "aside" one that lets others
+            pass. "told" and "answered" are what the outside knows of a durable actor: that it has
+            the message, and that it has handled it; all that is "lost" if a store may lose what
+            it has acknowledged, and did. A program that comes to its end leaves "kept" messages
+            on the disk, and is "over". The rest is above.
+        life: In which life of the process.
+        step: At which step of the scheduler,
+        at: and virtual seconds since that life began.
+        path: Path of the mailbox; of the actor or worker for "begun" and "ended"; of the system
+            alone for "acknowledged" and "dead".
+        message: Id of the message.
+        copy: Which of the messages with this id, from 1, in this life of the system: who asks once
+            more after its turn was cut off, asks by the same id.
+        attempt: Which attempt it is, or was the last; 0 before the first.
+        priority: Of the message.
+        key: What it holds while it is handled, where a stage has keys.
+        sender: Path of the actor whose turn has sent it, or "".
+        sent: Whether the commit of that turn has put it there.
+        piece: Whether it is an item of a flow or a piece of one; the run counts those.
+        mailbox: Path of the mailbox that "begun" and "ended" belong to.
+        incarnation: Of the actor, from 1.
+        durable: Whether the actor's state goes on over deaths as it was.
+        state: Fields of the actor before the turn, for "begun", and after its handler, for "ended".
+        raised: What the handler raised, or "".
+        stashed: Whether the turn puts its message aside.
+        outbox: What it sends at once if it takes effect.
+        reason: Of a dead letter.
+    """
+
+    kind: Kind
+    life: int
+    step: int
+    at: float
+    path: str
+    message: str
+    copy: int = 1
+    attempt: int = 0
+    priority: int = 0
+    key: Any = None
+    sender: str = ""
+    sent: bool = False
+    piece: bool = False
+    mailbox: str = ""
+    incarnation: int = 0
+    durable: bool = False
+    state: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    raised: str = ""
+    stashed: bool = False
+    outbox: tuple[Sent, ...] = ()
+    reason: str = ""
+
+    @property
+    def of(self) -> tuple[int, str, str, int]:
+        """Which message it is about: no two have the same."""
+        return self.life, self.system, self.message, self.copy
+
+    @property
+    def system(self) -> str:
+        """The system or run that the message is in; ids are those of one."""
+        return self.path.split("/", 2)[1]
+
+    def __str__(self) -> str:
+        more = f" attempt {self.attempt}" if self.kind == "begun" else ""
+        more += f" raised {self.raised}" if self.raised else ""
+        more += f" ({self.reason})" if self.reason else ""
+        where = f"{self.life}.{self.step} {self.at:.6f} {self.path}"
+        return f"{where} message {self.message} {self.kind}{more}"
