@@ -190,9 +190,9 @@ class Kept:
             "options": self.options,
             "answers": {key: list(answer) for key, answer in self.answers.items()},
             "timers": [
-                [encode(key), timer.entry[0] + ahead, timer.every, timer.packed()]
+                [encode(key), *facts]
                 for key, timer in (cell.timers or {}).items()
-                if timer.entry is not None
+                if (facts := timer.kept(ahead)) is not None
             ],
         }
 

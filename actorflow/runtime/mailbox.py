@@ -247,19 +247,6 @@ class Mailbox:
         if self.idle:
             self.wake()
 
-    def take_back(self, envelope: Envelope) -> None:
-        """Forget a tick or notice that waits to be leased: it is not wanted any more."""
-        if self.due is not None and envelope in self.due:
-            self.due.remove(envelope)
-            self.look_again()
-        elif self.sleeping is not None and envelope in self.sleeping:
-            self.kernel.heap.settle(self.sleeping.pop(envelope))
-            self.bring_back()
-        else:
-            return
-        self.acked += 1
-        self.kernel.acknowledge(envelope)
-
     async def wait_for_room(self, places: int = 1) -> None:
         """Wait until *places* are free, and have one of them promised. The caller then must
         `put` a message, or pass the place on with `room_made`, before its next await."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
-from operator import itemgetter
 from typing import Any
 
-from actorflow.core.envelope import Envelope
+from actorflow.core.envelope import Envelope, message_id
 from actorflow.core.letters import Unreadable
 from actorflow.errors import DecodeError
 from actorflow.policies.retry import Retry
@@ -40,14 +40,32 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
         mailbox.journal.careful.watch(mailbox, attempts_of(spec.policies))
     _refill(cell, mail)
     if not fresh:
-        for timer in sorted(state["timers"], key=itemgetter(1)):  # Several may be due by now.
-            _restart(cell, *timer)
+        ticks = {message_id(each): each for each in mail.envelopes()} if state["timers"] else {}
+        for timer in sorted(state["timers"], key=_when):  # Several may be due by now.
+            _restart(cell, ticks, *timer)
     mailbox.look_again()
 
 
-def _restart(cell: Cell, key: bytes, due: float, every: float | None, body: bytes) -> None:
-    """Let a timer run on; what it was to send is a dead letter, if it cannot be read."""
+def _when(timer: list[Any]) -> float:
+    """When a stored timer is due; one that has sent its last tick, never again."""
+    return math.inf if timer[1] is None else timer[1]
+
+
+def _restart(
+    cell: Cell,
+    ticks: dict[str, Envelope],
+    key: bytes,
+    due: float | None,
+    every: float | None,
+    body: bytes,
+    tick: str | None = None,
+) -> None:
+    """Let a timer run on, one of whose *ticks* may wait; what it was to send is a dead letter, if
+    it cannot be read. Earlier releases have not said which tick waits."""
     kernel, name = cell.kernel, None
+    waiting = None if tick is None else ticks.get(tick)
+    if due is None and waiting is None:
+        return  # It has sent its last tick, and that has been handled.
     try:
         name = decode(key, max_bytes=None)
         message = decode(body, max_bytes=None)
@@ -59,7 +77,8 @@ def _restart(cell: Cell, key: bytes, due: float, every: float | None, body: byte
         kernel.give_up(envelope, "unknown_schema", fault, cell.path)
         cell.kept.mark()
     else:
-        restart_timer(cell, name, max(0.0, due - kernel.ahead() - kernel.now()), message, every)
+        delay = None if due is None else max(0.0, due - kernel.ahead() - kernel.now())
+        restart_timer(cell, name, delay, message, every, waiting)
 
 
 def _refill(cell: Cell, mail: Mail) -> None:

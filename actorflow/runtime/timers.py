@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from actorflow.core.envelope import Envelope
+from actorflow.core.envelope import Envelope, message_id
 from actorflow.errors import ConfigurationError
 from actorflow.options import positive, seconds
 from actorflow.runtime.bodies import pack_body, refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.due import Entry
+from actorflow.runtime.withdraw import take_back
 from actorflow.wire.codec import encode
 
 __all__ = ["Timers", "restart_timer", "stop_timers"]
@@ -33,16 +34,25 @@ class Timer:
         if every is not None or cell.mailbox.packs:
             pack_body(self.pattern, cell.kernel, cell.path)
 
-    def packed(self) -> bytes:
-        """The body of its ticks, as bytes."""
-        return self.pattern.packed or encode(self.pattern.body)
+    def kept(self, ahead: float) -> list[Any] | None:
+        """What the next life is to know of it, but for the key: when it is due on a clock that is
+        so many seconds *ahead*, how often, what it sends, and which tick of it is not handled yet.
+        `None` if there is nothing."""
+        tick = self.tick if self.waits() or self.cell.lease is self.tick else None
+        if self.entry is None and tick is None:
+            return None
+        due = None if self.entry is None else self.entry[0] + ahead
+        body = self.pattern.packed or encode(self.pattern.body)
+        return [due, self.every, body, *([] if tick is None else [message_id(tick)])]
 
     def waits(self) -> bool:
-        """Whether the last tick is still in the mailbox, never leased."""
+        """Whether the last tick is still in the mailbox, be it for a retry."""
         tick, mailbox = self.tick, self.cell.mailbox
-        if tick is None or tick.attempt:
+        if tick is None:
             return False
-        return tick in (mailbox.due or ()) or tick in (mailbox.sleeping or ())
+        if tick in (mailbox.due or ()) or tick in (mailbox.sleeping or ()):
+            return True
+        return tick.attempt > 0 and tick in mailbox.queue  # Where only a retry can bring it.
 
 
 class Timers:
@@ -111,9 +121,23 @@ def _start(cell: Cell, key: Any, delay: float, message: Any, every: float | None
         cell.kept.mark()
 
 
-def restart_timer(cell: Cell, key: Any, delay: float, message: Any, every: float | None) -> None:
-    """Let a timer of an earlier life run on."""
-    _start(cell, key, delay, message, every)
+def restart_timer(
+    cell: Cell,
+    key: Any,
+    delay: float | None,
+    message: Any,
+    every: float | None,
+    tick: Envelope | None,
+) -> None:
+    """Let a timer of an earlier life run on, of which *tick* waits; without a *delay* there will
+    be no other."""
+    _start(cell, key, delay or 0.0, message, every)
+    assert cell.timers is not None
+    timer = cell.timers[key]
+    timer.tick = tick
+    if delay is None:
+        cell.kernel.heap.settle(timer.entry)
+        timer.entry = None
 
 
 def _cancel(cell: Cell, key: Any) -> None:
@@ -125,7 +149,7 @@ def _cancel(cell: Cell, key: Any) -> None:
     if timer.entry is not None:
         cell.kernel.heap.settle(timer.entry)
     if timer.tick is not None and timer.waits():
-        cell.mailbox.take_back(timer.tick)
+        take_back(cell.mailbox, timer.tick)
 
 
 def _fire(timer: Timer) -> None:

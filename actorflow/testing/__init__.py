@@ -68,6 +68,8 @@ from actorflow.testing.linear import (
     assert_linearizable,
     find_counterexample,
 )
+from actorflow.testing.move_laws import LAWS
+from actorflow.testing.moves import Move
 from actorflow.testing.otp import Reference
 from actorflow.testing.probe import Probe
 from actorflow.testing.progress import CrashProgress
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKS",
     "FAULT_KINDS",
+    "LAWS",
     "ClockJumps",
     "CommitFails",
     "CommitHangs",
@@ -115,6 +118,7 @@ __all__ = [
     "MainCancelled",
     "MemoryWorld",
     "Mortal",
+    "Move",
     "NotReplayable",
     "Noted",
     "Operation",

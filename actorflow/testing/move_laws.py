@@ -106,6 +106,8 @@ def order(moves: Sequence[Move]) -> list[str]:
             accepted[move.path, *move.of] = number, move
         elif move.kind == "aside":  # It lets others pass.
             accepted.pop((move.path, *move.of), None)
+        elif move.kind in ("retried", "stashed"):  # It comes in anew.
+            taken.pop((move.path, *move.of), None)
         elif move.kind == "given back" and not move.piece and (move.path, *move.of) in taken:
             accepted[move.path, *move.of] = taken[move.path, *move.of]
         elif move.kind == "begun":
@@ -114,7 +116,8 @@ def order(moves: Sequence[Move]) -> list[str]:
                 taken[move.mailbox, *move.of] = place
                 lane = (move.life, move.mailbox, move.priority)
                 begun.setdefault(lane, []).append((place[0], move))
-    return [text for lane in begun.values() for text in _overtaken(lane)]
+    overtaken = [text for lane in begun.values() for text in _overtaken(lane)]
+    return [*overtaken, *_side_by_side(moves)]
 
 
 def _overtaken(lane: list[tuple[int, Move]]) -> Iterator[str]:
@@ -128,6 +131,23 @@ def _overtaken(lane: list[tuple[int, Move]]) -> Iterator[str]:
         if key in latest and place < latest[key][0]:
             yield f"{move} was accepted before, and begun after: {latest[key][1]}"
         latest[key] = max(latest.get(key, (place, move)), (place, move), key=lambda each: each[0])
+
+
+def _side_by_side(moves: Sequence[Move]) -> Iterator[str]:
+    """Who was begun while another message with its key was handled, or waited for a retry."""
+    holders: dict[tuple[Any, ...], Move] = {}
+    keys: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for move in moves:
+        match move.kind:
+            case "begun" if move.key is not None:
+                key = keys[move.of] = (move.life, move.mailbox, repr(move.key))
+                holder = holders.setdefault(key, move)
+                if holder.of != move.of:
+                    yield f"{move} was begun while its key was held: {holder}"
+            case "ended" if not move.raised:
+                holders.pop(keys.pop(move.of, ()), None)
+            case "dead" | "acknowledged":
+                holders.pop(keys.pop(move.of, ()), None)
 
 
 def attempts(moves: Sequence[Move]) -> list[str]:

@@ -122,5 +122,5 @@ class Move:
         more = f" attempt {self.attempt}" if self.kind == "begun" else ""
         more += f" raised {self.raised}" if self.raised else ""
         more += f" ({self.reason})" if self.reason else ""
-        where = f"{self.life}.{self.step} {self.at:.6f} {self.path}"
-        return f"{where} message {self.message} {self.kind}{more}"
+        what = f"message {self.message} " if self.message else ""
+        return f"{self.life}.{self.step} {self.at:.6f} {self.path} {what}{self.kind}{more}"

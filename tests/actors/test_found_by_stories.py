@@ -13,7 +13,9 @@ from actorflow import (
     ActorStopped,
     ActorSystem,
     ChildSpec,
+    Fixed,
     LeaseLost,
+    Retry,
     Turn,
     actor,
 )
@@ -47,6 +49,30 @@ class Box(Actor):
         else:
             self.had = (*self.had, body)
         return None
+
+
+@actor("tests.found.clock")
+class Clock(Actor):
+    """Ticks, if it can."""
+
+    broken: bool = True
+    ticks: int = 0
+
+    async def receive(self, body: Any, ctx: Turn) -> Any:
+        match body:
+            case "start":
+                ctx.timers.start("tick", 1.0, "tick")
+            case "tick":
+                if self.broken:
+                    raise OSError
+                self.ticks += 1
+            case "cancel":
+                ctx.timers.cancel("tick")
+            case "busy":
+                await trio.sleep(10.0)
+            case "mend":
+                self.broken = False
+        return self.ticks
 
 
 @actor("tests.found.ear")
@@ -130,6 +156,44 @@ def test_a_delayed_message_is_accepted_once_over_a_death() -> None:
             assert await box.ask("?") == ("much later",)
 
     simulate(main)  # Which looks at the books after each step.
+
+
+@pytest.mark.parametrize("position", ["head", "tail"])
+@pytest.mark.parametrize("delay", [0.0, 5.0])
+def test_a_tick_that_waits_for_a_retry_is_taken_back(position: Any, delay: float) -> None:
+    async def main() -> None:
+        async with ActorSystem("found") as system:
+            again = Retry(9, backoff=Fixed(delay), position=position)
+            clock = await system.spawn(Clock(), policies=[again])
+            await clock.tell("start")
+            await clock.tell("busy")  # Meanwhile the tick comes, ahead of all that is told.
+            await clock.tell("cancel")
+            await clock.tell("mend")
+            await trio.sleep(100.0)
+            assert await clock.ask("?") == 0
+
+    simulate(main)
+
+
+def test_a_tick_that_waits_is_taken_back_over_a_death() -> None:
+    async def main(world: World) -> None:
+        async with ActorSystem("found", store=world.store) as system:
+            clock = await system.spawn(
+                Clock(),
+                name="clock",
+                durable=True,
+                policies=[Retry(5, backoff=Fixed(20.0))],
+            )
+            if world.life == 1:
+                await clock.tell("start")
+                await trio.sleep(15.0)
+                world.crash()
+            await clock.tell("cancel")
+            await clock.tell("mend")
+            await trio.sleep(100.0)
+            assert await clock.ask("?") == 0
+
+    simulate(main)
 
 
 @pytest.mark.parametrize("commit", range(1, 6))

@@ -16,6 +16,7 @@ if the tests named beside it fail, and *survived* if they pass. Exit code 1 if a
     suspecting   the careful mode
     forking      checkpoints that are kept, and runs that begin with them
     surrounding  what stands around handlers
+    stories      what drawn stories of actors have found
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.mutants import (
     forking,
     restoring,
     running,
+    stories,
     storing,
     surrounding,
     suspecting,
@@ -44,6 +46,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *suspecting.MUTANTS,
     *forking.MUTANTS,
     *surrounding.MUTANTS,
+    *stories.MUTANTS,
 )
 
 

@@ -304,8 +304,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "timer_rings_once",
         "runtime/remember.py",
-        "kernel.ahead() - kernel.now()), message, every)",
-        "kernel.ahead() - kernel.now()), message, None)",
+        "        restart_timer(cell, name, delay, message, every, waiting)",
+        "        restart_timer(cell, name, delay, message, None, waiting)",
         (f"{KEPT}::test_a_timer_that_rings_again_and_again_goes_on_doing_so",),
     ),
     Mutant(

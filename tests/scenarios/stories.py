@@ -37,7 +37,8 @@ from tests.scenarios.systems import System, sure
 
 __all__ = ["draw_story"]
 
-#: A message: its number, what its handler does, how many attempts fail, and how.
+#: A message: its number, what its handler does, how many attempts fail, whether by a crash, whether
+#: it says nothing of having been done, and of which timer it is the tick.
 Body: TypeAlias = "list[Any]"
 
 #: Virtual seconds after which a story is at its end: retries, timers, asks and a handler or two
@@ -132,15 +133,19 @@ class Player(Actor):
 
     had: tuple[int, ...] = ()
     aside: tuple[int, ...] = ()
+    ticks: tuple[tuple[str, int], ...] = ()
     last: int = 0
 
     async def receive(self, body: Any, ctx: Turn) -> Any:
         """Do it; a question is answered with the numbers of all that was done."""
         if body == "?":
             return list(self.had)
-        number, does, fails, crashes, silent = body
+        number, does, fails, crashes, silent, key = body
         if not silent:
             self.last = number  # Is taken back if it fails.
+        if key and number not in self.aside:
+            self.had = self.had if (key, number) in self.ticks else (*self.had, -number)
+            self.expect(key)
         # Once only: by the attempt where a crash forgets all, by the fields where it is kept.
         stashes = ["stash"] in does and ctx.attempt == 1 and number not in self.aside
         for verb, *given in does:
@@ -153,6 +158,10 @@ class Player(Actor):
         elif not silent:
             self.had = (*self.had, number)
         return number
+
+    def expect(self, key: str, *ticks: tuple[str, int]) -> None:
+        """Of the timer *key* these *ticks* will come, and no others."""
+        self.ticks = (*[each for each in self.ticks if each[0] != key], *ticks)
 
     async def do(self, verb: str, given: Any, ctx: Turn) -> None:
         """One of the things that a handler may do."""
@@ -167,8 +176,10 @@ class Player(Actor):
                 await trio.sleep(seconds)
             case "timer", key, seconds, body:
                 ctx.timers.start(key, seconds, body)
+                self.expect(key, (key, body[0]))
             case "cancel", key:
                 ctx.timers.cancel(key)
+                self.expect(key)
             case ("unstash",):
                 ctx.unstash_all()
             case "reply", value:
@@ -220,14 +231,14 @@ class _Drawing:
             timeout=timeout,
         )
 
-    def _body(self, depth: int, *, calm: bool = False) -> Body:
+    def _body(self, depth: int, *, calm: bool = False, key: str = "") -> Body:
         """A message; a *calm* one crashes nobody, nor does anything that comes of it: where all
         are started again together, who asks would ask again for ever."""
         draws = self._draws
         number = next(self._numbers)
         does = [self._verb(depth, calm) for _ in range(draws.number(0, 3 if depth < 2 else 0))]
         fails = chosen(draws, (0, 0, 0, 0, 1, 2, 5))
-        return [number, does, fails, perhaps(draws) and not calm, perhaps(draws, 4)]
+        return [number, does, fails, perhaps(draws) and not calm, perhaps(draws, 4), key]
 
     def _verb(self, depth: int, calm: bool) -> list[Any]:
         draws = self._draws
@@ -243,7 +254,8 @@ class _Drawing:
             case "sleep":
                 return [verb, chosen(draws, (0.0, 1.0))]
             case "timer":
-                return [verb, key, chosen(draws, (0.0, 3.0)), self._body(depth + 1, calm=calm)]
+                body = self._body(depth + 1, calm=calm, key=key)
+                return [verb, key, chosen(draws, (0.0, 3.0)), body]
             case "cancel":
                 return [verb, key]
             case "reply":
@@ -311,6 +323,8 @@ async def _client(
 def _check(world: World, story: Story, had: Counter[int]) -> None:
     """Nothing is done more often than it was sent; and as often, if nothing has died."""
     tries: Counter[int] = world.outside["tries"]
+    wrong = [-number for number in had if number < 0]
+    assert not wrong, f"ticks came that were cancelled, or once more: {wrong}"
     dead = any(each.kind == "dead" for each in world.moves) or world.lost
     dead = dead or any(each.skips for each in story.people)
     for each in itertools.chain.from_iterable(story.clients):
