@@ -13,7 +13,7 @@ checked at each death and in the end.
     simulated       whole simulations, with their trace, that nobody kills
 
 Baseline: none; no other library of actors or pipelines has this. Times are those of the
-processor, so that what else runs on the machine does not count.
+processor, in the best of eight rounds, so that what else runs on the machine counts little.
 
     python -m benchmarks laboratory
 """
@@ -36,6 +36,9 @@ __all__ = ["QUESTIONS"]
 
 FEW = range(3)
 POINTS = 2_000
+
+#: Of which the best one counts.
+ROUNDS = 8
 
 
 @stage(policies=[Retry(3)])
@@ -73,13 +76,16 @@ def laboratory(items: int) -> Mapping[str, float]:
 
 
 def _rate(least: int, work: Callable[[int], int]) -> float:
-    """How many a second, of the processor's time, if *work* is done with seed after seed."""
-    done = seed = 0
-    began = time.process_time()
-    while done < max(least, 1):
-        done += work(seed)
-        seed += 1
-    return done / (time.process_time() - began)
+    """How many a second, of the processor's time, if *work* is done with seed after seed: in the
+    best of `ROUNDS` rounds, as whoever shares the processor only ever makes it slower."""
+    best, seed = 0.0, 0
+    for _ in range(ROUNDS):
+        done, began = 0, time.process_time()
+        while done < max(least // ROUNDS, 1):
+            done += work(seed)
+            seed += 1
+        best = max(best, done / (time.process_time() - began))
+    return best
 
 
 def _explored(seed: int, *, shared_past: bool) -> int:

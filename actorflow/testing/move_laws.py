@@ -7,13 +7,14 @@ A history that ends with the death of the process is judged as far as it goes.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from actorflow.testing.moves import Move, Sent
-from actorflow.testing.story import Told, told, turns
+from actorflow.testing.story import Story, Told
 
 __all__ = ["LAWS", "Law", "broken_laws"]
 
@@ -23,10 +24,10 @@ _COMES = ("found", "accepted", "due")
 Law: TypeAlias = "Callable[[Sequence[Move]], list[str]]"
 
 
-def one_turn(moves: Sequence[Move]) -> list[str]:
+def one_turn(story: Story) -> list[str]:
     """An actor begins no turn before the one before has ended."""
     texts: list[str] = []
-    for path, own in turns(moves):
+    for path, own in story.actors.items():
         for turn, following in itertools.pairwise(own):
             same = turn.begun.life == following.begun.life
             end = turn.ended
@@ -35,12 +36,13 @@ def one_turn(moves: Sequence[Move]) -> list[str]:
     return texts
 
 
-def atomic_turn(moves: Sequence[Move]) -> list[str]:
+def atomic_turn(story: Story) -> list[str]:
     """Fields, messages sent and the acknowledgement change together, or not at all."""
     texts: list[str] = []
-    for path, own in turns(moves):
+    for path, own in story.actors.items():
         for turn in own:
-            texts += _sent_otherwise(path, turn)
+            if turn.sent or (turn.ended is not None and turn.ended.outbox):
+                texts += _sent_otherwise(path, turn)
         for turn, following in itertools.pairwise(own):
             if _same_incarnation(turn, following):
                 texts += _other_fields(path, turn, following)
@@ -95,29 +97,30 @@ def _equal(one: Any, other: Any) -> bool:
         return True  # Of a value that cannot be compared nothing can be said.
 
 
-def order(moves: Sequence[Move]) -> list[str]:
+def order(story: Story) -> list[str]:
     """First in, first out: of what a mailbox has accepted with one priority; where messages have
     keys, of those with one key. An actor's message whose turn was cut off keeps its place."""
     accepted: dict[tuple[Any, ...], tuple[int, Move]] = {}
     taken: dict[tuple[Any, ...], tuple[int, Move]] = {}
     begun: dict[tuple[Any, ...], list[tuple[int, Move]]] = {}
-    for number, move in enumerate(moves):
-        if move.kind == "accepted":
+    for number, move in enumerate(story.moves):
+        kind = move.kind
+        if kind == "accepted":
             accepted[move.path, *move.of] = number, move
-        elif move.kind == "aside":  # It lets others pass.
+        elif kind == "aside":  # It lets others pass.
             accepted.pop((move.path, *move.of), None)
-        elif move.kind in ("retried", "stashed"):  # It comes in anew.
+        elif kind in ("retried", "stashed"):  # It comes in anew.
             taken.pop((move.path, *move.of), None)
-        elif move.kind == "given back" and not move.piece and (move.path, *move.of) in taken:
+        elif kind == "given back" and not move.piece and (move.path, *move.of) in taken:
             accepted[move.path, *move.of] = taken[move.path, *move.of]
-        elif move.kind == "begun":
+        elif kind == "begun":
             place = accepted.pop((move.mailbox, *move.of), None)
             if place is not None:
                 taken[move.mailbox, *move.of] = place
                 lane = (move.life, move.mailbox, move.priority)
                 begun.setdefault(lane, []).append((place[0], move))
     overtaken = [text for lane in begun.values() for text in _overtaken(lane)]
-    return [*overtaken, *_side_by_side(moves)]
+    return [*overtaken, *_side_by_side(story.moves)]
 
 
 def _overtaken(lane: list[tuple[int, Move]]) -> Iterator[str]:
@@ -150,10 +153,10 @@ def _side_by_side(moves: Sequence[Move]) -> Iterator[str]:
                 holders.pop(keys.pop(move.of, ()), None)
 
 
-def attempts(moves: Sequence[Move]) -> list[str]:
+def attempts(story: Story) -> list[str]:
     """The number of a message's attempt rises by one with each that has failed."""
     texts, last = [], dict[tuple[Any, ...], Told]()
-    for turn in told(moves):
+    for turn in story.turns:
         begun = turn.begun
         before = last.get((begun.mailbox, *begun.of))
         last[begun.mailbox, *begun.of] = turn
@@ -166,11 +169,12 @@ def attempts(moves: Sequence[Move]) -> list[str]:
     return texts
 
 
-def no_silent_drop(moves: Sequence[Move]) -> list[str]:
+def no_silent_drop(story: Story) -> list[str]:
     """When the program is over, each message of an actor is acknowledged, a dead letter, or on the
     disk."""
-    if not moves or moves[-1].kind != "over":
+    if not story.over:
         return []
+    moves = story.moves
     promised, settled, kept = dict[Any, Move](), set[Any](), set[Any]()
     for move in moves:
         match move.kind:
@@ -191,20 +195,19 @@ def no_silent_drop(moves: Sequence[Move]) -> list[str]:
     ]
 
 
-def no_orphan(moves: Sequence[Move]) -> list[str]:
+def no_orphan(story: Story) -> list[str]:
     """When the program is over, no turn runs any more."""
-    if not moves or moves[-1].kind != "over":
-        return []
-    last = [turn for turn in told(moves) if turn.begun.life == moves[-1].life]
-    return [f"nobody has ended {turn.begun}" for turn in last if turn.ended is None]
+    life = story.moves[-1].life if story.over else None
+    left = [turn.begun for turn in story.turns if turn.begun.life == life and turn.ended is None]
+    return [f"nobody has ended {each}" for each in left]
 
 
-def exactly_once(moves: Sequence[Move]) -> list[str]:
+def exactly_once(story: Story) -> list[str]:
     """A durable actor goes on from what a turn has left, and that turn never happens again; nor
     does one whose answer the outside has."""
     texts = []
-    answered, foreign = _answered(moves), _foreign(moves)
-    for _, own in turns(moves):
+    answered, foreign = _answered(story.moves), _foreign(story.moves)
+    for own in story.actors.values():
         lives: dict[int, list[Told]] = {}
         for turn in own:
             begun = turn.begun
@@ -236,9 +239,11 @@ def _answered(moves: Sequence[Move]) -> dict[tuple[int, str, str], bool]:
 
 def _foreign(moves: Sequence[Move]) -> set[str]:
     """Messages of systems that begin anew with each life, and number them as before."""
+    abroad = {move.message for move in moves if "/" in move.message}
+    if not abroad:
+        return abroad
     durable = {move.system for move in moves if move.durable}
-    homes = ((move.message, move.message.partition("/")) for move in moves)
-    return {message for message, (home, slash, _) in homes if slash and home not in durable}
+    return {message for message in abroad if message.partition("/")[0] not in durable}
 
 
 def _gone_on_otherwise(life: list[Told], later: list[Told], foreign: set[str]) -> Iterator[str]:
@@ -262,19 +267,25 @@ def _gone_on_otherwise(life: list[Told], later: list[Told], foreign: set[str]) -
         yield f"{first} has the fields that {twice[0]} has left, and that one came again"
 
 
-LAWS: Mapping[str, Law] = MappingProxyType(
-    {
-        "one turn": one_turn,
-        "atomic turn": atomic_turn,
-        "order": order,
-        "attempts": attempts,
-        "no silent drop": no_silent_drop,
-        "no orphan": no_orphan,
-        "exactly-once state": exactly_once,
-    }
-)
+_LAWS: Mapping[str, Callable[[Story], list[str]]] = {
+    "one turn": one_turn,
+    "atomic turn": atomic_turn,
+    "order": order,
+    "attempts": attempts,
+    "no silent drop": no_silent_drop,
+    "no orphan": no_orphan,
+    "exactly-once state": exactly_once,
+}
+
+
+def _law(check: Callable[[Story], list[str]]) -> Law:
+    return functools.wraps(check)(lambda moves: check(Story(moves)))
+
+
+LAWS: Mapping[str, Law] = MappingProxyType({name: _law(each) for name, each in _LAWS.items()})
 
 
 def broken_laws(moves: Sequence[Move]) -> list[str]:
     """What breaks any of them."""
-    return [f"{name}: {text}" for name, law in LAWS.items() for text in law(moves)]
+    story = Story(moves)
+    return [f"{name}: {text}" for name, law in _LAWS.items() for text in law(story)]

@@ -12,7 +12,7 @@ Nothing of a line changes once it is written, and nothing is written of a proces
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -51,8 +51,7 @@ class Sent:
     message: str
 
 
-@attrs.frozen(kw_only=True)
-class Move:
+class Move(NamedTuple):
     """One line.
 
     Attributes:
@@ -67,6 +66,7 @@ class Move:
         at: and virtual seconds since that life began.
         path: Path of the mailbox; of the actor or worker for "begun" and "ended"; of the system
             alone for "acknowledged" and "dead".
+        system: Name of the system or run that the message is in: ids are those of one.
         message: Id of the message.
         copy: Which of the messages with this id, from 1, in this life of the system: who asks once
             more after its turn was cut off, asks by the same id.
@@ -91,6 +91,7 @@ class Move:
     step: int
     at: float
     path: str
+    system: str
     message: str
     copy: int = 1
     attempt: int = 0
@@ -102,7 +103,7 @@ class Move:
     mailbox: str = ""
     incarnation: int = 0
     durable: bool = False
-    state: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
+    state: Mapping[str, Any] | None = None
     raised: str = ""
     stashed: bool = False
     outbox: tuple[Sent, ...] = ()
@@ -112,11 +113,6 @@ class Move:
     def of(self) -> tuple[int, str, str, int]:
         """Which message it is about: no two have the same."""
         return self.life, self.system, self.message, self.copy
-
-    @property
-    def system(self) -> str:
-        """The system or run that the message is in; ids are those of one."""
-        return self.path.split("/", 2)[1]
 
     def __str__(self) -> str:
         more = f" attempt {self.attempt}" if self.kind == "begun" else ""

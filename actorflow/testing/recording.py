@@ -31,7 +31,10 @@ class SeenMailbox(Mailbox):
 
     def put(self, envelope: Envelope, *, committed: bool = False) -> None:
         sender = "" if envelope.sender is None else envelope.sender.path
-        self._say("accepted", envelope, sender=sender, sent=committed)
+        piece = self.ledger is not self.kernel
+        self._recording.say(
+            "accepted", self.path, envelope, sender=sender, sent=committed, piece=piece
+        )
         super().put(envelope, committed=committed)
 
     def put_due(self, envelope: Envelope, *, front: bool = False) -> None:
@@ -92,7 +95,8 @@ class Recording:
             if not any(each is ledger for each in self._ledgers):
                 self._ledgers.append(ledger)
                 self._watch(ledger, f"/{cell.kernel.name}")
-        cell.call = functools.partial(self._turn, cell, cell.call)
+        kept = cell.kept is not None and cell.behaviour.starter(cell) is None
+        cell.call = functools.partial(self._turn, cell, cell.call, kept)
 
     def untold(self) -> Iterator[str]:
         """Who has asked what was acknowledged since the last call, and was told nothing."""
@@ -107,11 +111,11 @@ class Recording:
         if life.dead:
             return
         own = message_id(envelope)
+        system = path.split("/", 2)[1]
         copy = self._copies.get(envelope)
         if copy is None:
-            home = (path.split("/", 2)[1], own)
-            self._counts[home] += 1
-            copy = self._copies[envelope] = self._counts[home]
+            self._counts[system, own] += 1
+            copy = self._copies[envelope] = self._counts[system, own]
         self._add(
             Move(
                 kind=kind,
@@ -119,6 +123,7 @@ class Recording:
                 step=life.steps.count,
                 at=life.now(),
                 path=path,
+                system=system,
                 message=own,
                 copy=copy,
                 attempt=envelope.attempt,
@@ -158,6 +163,7 @@ class Recording:
                     step=steps,
                     at=life.now(),
                     path=path,
+                    system=path.split("/", 2)[1],
                     message=message,
                 )
             )
@@ -184,10 +190,9 @@ class Recording:
 
     # Turns ----------------------------------------------------------------------------
 
-    def _turn(self, cell: Any, call: Callable[[Any], Any], body: Any) -> Any:
+    def _turn(self, cell: Any, call: Callable[[Any], Any], kept: bool, body: Any) -> Any:
         envelope = cell.lease
         self._open[envelope] = envelope.attempt
-        kept = cell.kept is not None and cell.behaviour.starter(cell) is None
         self._say_turn("begun", cell, envelope, key=envelope.key, durable=kept)
         try:
             value = call(body)

@@ -1,15 +1,15 @@
-"""The turns in a history of moves, and how each of them was decided."""
+"""What a history of moves tells: its turns, and how each of them was decided."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from actorflow.testing.moves import Move
 
-__all__ = ["Told", "told", "turns"]
+__all__ = ["Story", "Told"]
 
 
 @attrs.define
@@ -17,7 +17,7 @@ class Told:
     """A turn, as a history tells of it.
 
     Attributes:
-        begun: Its first line, and the number of that in the history.
+        begun: Its first line.
         ended: The line of its handler's end, if there was one.
         fate: The line that decides it: "acknowledged", "stashed", "retried", "given back" or
             "dead"; `None` if nothing is said of it, as of a stage that hands on what it was given,
@@ -26,7 +26,6 @@ class Told:
     """
 
     begun: Move
-    number: int
     ended: Move | None = None
     fate: Move | None = None
     sent: list[Move] = attrs.Factory(list)
@@ -59,33 +58,43 @@ class Told:
         return self.ended.state or {}
 
 
-def told(moves: Sequence[Move]) -> list[Told]:
-    """The turns, in the order in which they began."""
-    found: list[Told] = []
-    running: dict[tuple[int, str], Told] = {}
-    undecided: dict[tuple[int, str, str, int], Told] = {}
-    for number, move in enumerate(moves):
-        match move.kind:
-            case "begun":
-                turn = Told(move, number)
-                found.append(turn)
-                running[move.life, move.path] = undecided[move.of] = turn
-            case "ended":
-                running[move.life, move.path].ended = move
-            case "accepted" if move.sent:
-                sender = running.get((move.life, move.sender))
-                if sender is not None:
-                    sender.sent.append(move)
-            case "acknowledged" | "stashed" | "retried" | "given back" | "dead":
-                decided = undecided.pop(move.of, None)
-                if decided is not None:
-                    decided.fate = move
-    return found
+class Story:
+    """A history, read once for all laws.
 
+    Args:
+        moves: Its lines.
 
-def turns(moves: Sequence[Move]) -> Iterator[tuple[str, list[Told]]]:
-    """Those of each actor or worker."""
-    by: dict[str, list[Told]] = {}
-    for turn in told(moves):
-        by.setdefault(turn.begun.path, []).append(turn)
-    yield from by.items()
+    Attributes:
+        moves: Its lines.
+        turns: In the order in which they began.
+        actors: Those of each actor or worker, by its path.
+    """
+
+    def __init__(self, moves: Sequence[Move]) -> None:
+        self.moves = moves
+        self.turns: list[Told] = []
+        self.actors: dict[str, list[Told]] = {}
+        running: dict[tuple[int, str], Told] = {}
+        undecided: dict[tuple[int, str, str, int], Told] = {}
+        for move in moves:
+            match move.kind:
+                case "begun":
+                    turn = Told(move)
+                    self.turns.append(turn)
+                    self.actors.setdefault(move.path, []).append(turn)
+                    running[move.life, move.path] = undecided[move.of] = turn
+                case "ended":
+                    running[move.life, move.path].ended = move
+                case "accepted" if move.sent:
+                    sender = running.get((move.life, move.sender))
+                    if sender is not None:
+                        sender.sent.append(move)
+                case "acknowledged" | "stashed" | "retried" | "given back" | "dead":
+                    decided = undecided.pop(move.of, None)
+                    if decided is not None:
+                        decided.fate = move
+
+    @property
+    def over(self) -> bool:
+        """Whether the program has come to its end."""
+        return bool(self.moves) and self.moves[-1].kind == "over"

@@ -13,7 +13,7 @@ from actorflow import Actor, ActorRef, ActorSystem, Fixed, Pipeline, Retry, Turn
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.testing import LAWS, Died, FaultPlan, LawBroken, Move, World, simulate
 from actorflow.testing.moves import Sent
-from actorflow.testing.story import told
+from actorflow.testing.story import Story
 
 
 @actor("tests.moves.till")
@@ -77,7 +77,7 @@ def test_it_says_what_becomes_of_each_message() -> None:
 
 
 def test_a_turn_says_its_fields_and_what_it_sends() -> None:
-    turns = [each for each in told(simulate(shop).moves) if each.begun.path == "/shop/till"]
+    turns = [each for each in Story(simulate(shop).moves).turns if each.begun.path == "/shop/till"]
 
     first = turns[0]
     assert (first.before["sum"], first.after["sum"]) == (0, 1)
@@ -122,8 +122,8 @@ def test_a_flow_says_it_of_its_items() -> None:
 
 
 def line(kind: Any, message: str = "1", **given: Any) -> Move:
-    facts = {"life": 1, "step": 1, "at": 0.0, "path": "/s/a", **given}
-    return Move(kind=kind, message=message, **facts)
+    facts: dict[str, Any] = {"life": 1, "step": 1, "at": 0.0, "path": "/s/a", **given}
+    return Move(kind=kind, message=message, system=facts["path"].split("/")[1], **facts)
 
 
 def turn(message: str = "1", fate: Any = "acknowledged", **given: Any) -> list[Move]:
