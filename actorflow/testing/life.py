@@ -70,27 +70,27 @@ class SimulationStuck(AssertionError):
     more, because all wait for each other or for something outside of the simulation."""
 
 
-def wants_world(main: Callable[..., Any]) -> bool:
-    """Whether *main* takes the world: by a parameter of that name or type, or its only one that
-    must be given.
+def wants_world(main: Callable[..., Any], call: str = "simulate()") -> bool:
+    """Whether *main*, which is what *call* was given, takes the world: by a parameter of that name
+    or type, or its only one that must be given.
 
     Raises:
         ConfigurationError: It wants something else, or is no coroutine function.
     """
     wanted = WANTED
     if inspect.isasyncgenfunction(main):
-        raise ConfigurationError("simulate() main", main, wanted)
+        raise ConfigurationError(f"{call} main", main, wanted)
     try:
         parameters = inspect.signature(main).parameters.values()
     except (TypeError, ValueError) as error:
-        raise ConfigurationError("simulate() main", main, wanted) from error
+        raise ConfigurationError(f"{call} main", main, wanted) from error
     needed = [
         each
         for each in parameters
         if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
     if len(needed) > 1 or any(each.kind is each.KEYWORD_ONLY for each in needed):
-        raise ConfigurationError("simulate() main", main, wanted)
+        raise ConfigurationError(f"{call} main", main, wanted)
     named = any(
         each.name == "world" or each.annotation in (World, "World") for each in list(parameters)[:1]
     )

@@ -153,6 +153,7 @@ def check_call(call: str, main: Any, seed: object, within: object) -> None:
     if type(seed) is not int:
         raise ConfigurationError(f"{call} seed", seed, "a whole number")
     options.optional(options.seconds, f"{call} within", within)
+    wants_world(main, call)
 
 
 class Lives:
