@@ -105,27 +105,30 @@ def order(story: Story) -> list[str]:
     begun: dict[tuple[Any, ...], list[tuple[int, Move]]] = {}
     for number, move in enumerate(story.moves):
         kind = move.kind
+        here = (move.mailbox or move.path, move.life, move.message, move.copy)
         if kind == "accepted":
-            accepted[move.path, *move.of] = number, move
-        elif kind == "aside":  # It lets others pass.
-            accepted.pop((move.path, *move.of), None)
-        elif kind in ("retried", "stashed"):  # It comes in anew.
-            taken.pop((move.path, *move.of), None)
-        elif kind == "given back" and not move.piece and (move.path, *move.of) in taken:
-            accepted[move.path, *move.of] = taken[move.path, *move.of]
+            accepted[here] = number, move
         elif kind == "begun":
-            place = accepted.pop((move.mailbox, *move.of), None)
+            place = accepted.pop(here, None)
             if place is not None:
-                taken[move.mailbox, *move.of] = place
+                taken[here] = place
                 lane = (move.life, move.mailbox, move.priority)
                 begun.setdefault(lane, []).append((place[0], move))
-    overtaken = [text for lane in begun.values() for text in _overtaken(lane)]
-    return [*overtaken, *_side_by_side(story.moves)]
+        elif kind == "aside":  # It lets others pass.
+            accepted.pop(here, None)
+        elif kind in ("retried", "stashed"):  # It comes in anew.
+            taken.pop(here, None)
+        elif kind == "given back" and not move.piece and here in taken:
+            accepted[here] = taken[here]
+    overtaken = [text for lane in begun.values() for text in _overtaken(lane, story.keyed)]
+    return [*overtaken, *_side_by_side(story.moves)] if story.keyed else overtaken
 
 
-def _overtaken(lane: list[tuple[int, Move]]) -> Iterator[str]:
+def _overtaken(lane: list[tuple[int, Move]], keyed: bool) -> Iterator[str]:
     """Who in a *lane*, in the order of being begun, was accepted after one that came later."""
-    keyed = any(move.key is not None for _, move in lane)
+    if all(one < other for (one, _), (other, _) in itertools.pairwise(lane)):
+        return
+    keyed = keyed and any(move.key is not None for _, move in lane)
     latest: dict[Any, tuple[int, Move]] = {}
     for place, move in lane:
         if keyed and move.key is None:
@@ -156,6 +159,8 @@ def _side_by_side(moves: Sequence[Move]) -> Iterator[str]:
 def attempts(story: Story) -> list[str]:
     """The number of a message's attempt rises by one with each that has failed."""
     texts, last = [], dict[tuple[Any, ...], Told]()
+    if not story.kinds & {"retried", "given back"}:
+        return []
     for turn in story.turns:
         begun = turn.begun
         before = last.get((begun.mailbox, *begun.of))
@@ -205,33 +210,40 @@ def no_orphan(story: Story) -> list[str]:
 def exactly_once(story: Story) -> list[str]:
     """A durable actor goes on from what a turn has left, and that turn never happens again; nor
     does one whose answer the outside has."""
-    texts = []
-    answered, foreign = _answered(story.moves), _foreign(story.moves)
-    for own in story.actors.values():
-        lives: dict[int, list[Told]] = {}
-        for turn in own:
-            begun = turn.begun
-            if turn.changes and answered.get((begun.life, begun.path, begun.message)):
-                texts += [
-                    f"{each.begun}, though the outside had the answer: {begun}"
-                    for each in own
-                    if each.begun.message == begun.message and each.begun.life > begun.life
-                ]
-        for turn in own:
-            lives.setdefault(turn.begun.life, []).append(turn)
-        numbers = sorted(lives)
-        for one, other in itertools.pairwise(numbers):
-            later = [turn for turn in own if turn.begun.life >= other]
-            texts += _gone_on_otherwise(lives[one], later, foreign)
+    texts: list[str] = []
+    if "answered" in story.kinds:
+        texts += _answered_again(story)
+    if story.durable:
+        foreign = _foreign(story.moves)
+        for own in story.actors.values():
+            lives: dict[int, list[Told]] = {}
+            for turn in own:
+                lives.setdefault(turn.begun.life, []).append(turn)
+            for one, other in itertools.pairwise(sorted(lives)):
+                later = [turn for turn in own if turn.begun.life >= other]
+                texts += _gone_on_otherwise(lives[one], later, foreign)
     return texts
 
 
-def _answered(moves: Sequence[Move]) -> dict[tuple[int, str, str], bool]:
+def _answered_again(story: Story) -> Iterator[str]:
+    """Who was begun in another life though the outside had the answer, to which something had
+    changed."""
+    answered = _answered(story.moves)
+    for own in story.actors.values():
+        for turn in own:
+            begun = turn.begun
+            if turn.changes and (begun.life, begun.path, begun.message) in answered:
+                for each in own:
+                    if each.begun.message == begun.message and each.begun.life > begun.life:
+                        yield f"{each.begun}, though the outside had the answer: {begun}"
+
+
+def _answered(moves: Sequence[Move]) -> set[tuple[int, str, str]]:
     """The questions that the outside has the answers to, of which the disk has lost none."""
-    found: dict[tuple[int, str, str], bool] = {}
+    found: set[tuple[int, str, str]] = set()
     for move in moves:
         if move.kind == "answered":
-            found[move.life, move.path, move.message] = True
+            found.add((move.life, move.path, move.message))
         elif move.kind == "lost":
             found.clear()
     return found

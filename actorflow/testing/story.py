@@ -68,18 +68,25 @@ class Story:
         moves: Its lines.
         turns: In the order in which they began.
         actors: Those of each actor or worker, by its path.
+        kinds: The kinds of its lines.
+        keyed: Whether any message has a key,
+        durable: and any actor goes on over deaths.
     """
 
     def __init__(self, moves: Sequence[Move]) -> None:
         self.moves = moves
         self.turns: list[Told] = []
         self.actors: dict[str, list[Told]] = {}
+        self.kinds = {move.kind for move in moves}
+        self.keyed = self.durable = False
         running: dict[tuple[int, str], Told] = {}
         undecided: dict[tuple[int, str, str, int], Told] = {}
         for move in moves:
             match move.kind:
                 case "begun":
                     turn = Told(move)
+                    self.keyed = self.keyed or move.key is not None
+                    self.durable = self.durable or move.durable
                     self.turns.append(turn)
                     self.actors.setdefault(move.path, []).append(turn)
                     running[move.life, move.path] = undecided[move.of] = turn
