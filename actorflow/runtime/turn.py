@@ -196,14 +196,14 @@ class Turn:
             ActorStopped: The actor has ended for good.
         """
         cell = self._live()
+        envelope = child(self._envelope, message, self._next_child())
+        self._asks += 1  # Refused or not: what is sent next has the same id on every attempt.
         target = _receiver(ref, "ask")
         seconds("ctx.ask() timeout", timeout, zero=False)
         refuse_cycle(cell, target)
-        envelope = child(self._envelope, message, self._next_child())
         envelope.sender = cell
         if target.kernel is not cell.kernel:
             abroad(envelope, cell.kernel.run_id)
-        self._asks += 1
         if cell.asking is None:
             cell.asking = []
         cell.asking.append(target)

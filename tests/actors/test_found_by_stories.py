@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from actorflow import (
     ActorRef,
     ActorStopped,
     ActorSystem,
+    AskCycle,
     ChildSpec,
     Fixed,
     LeaseLost,
@@ -194,6 +196,33 @@ def test_a_tick_that_waits_is_taken_back_over_a_death() -> None:
             assert await clock.ask("?") == 0
 
     simulate(main)
+
+
+class Asker(Actor):
+    """Asks itself, which is refused, and tells another one."""
+
+    ear: ActorRef[Any]
+
+    async def receive(self, body: Any, ctx: Turn) -> None:
+        ctx.tell(self.ear, ["first"])
+        with contextlib.suppress(AskCycle):
+            await ctx.ask(ctx.self, "?")
+        ctx.tell(self.ear, ["second"])
+
+
+def test_what_is_sent_has_its_id_whether_an_ask_before_it_is_refused_or_not() -> None:
+    """Else it could have that of a question of an earlier attempt, which still waits."""
+
+    async def main() -> None:
+        async with ActorSystem("found") as system:
+            ear = await system.spawn(Ear(), name="ear")
+            asker = await system.spawn(lambda: Asker(ear=ear), name="asker")
+            await asker.ask("now")
+            await ear.ask("?")
+
+    moves = simulate(main).moves
+    heard = [each.message for each in moves if each.path == "/found/ear" and each.sent]
+    assert heard == ["1.0", "1.2"]
 
 
 @pytest.mark.parametrize("commit", range(1, 6))

@@ -52,6 +52,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{FOUND}::test_a_spec_names_the_durable_actor_that_was_brought_back",),
     ),
     Mutant(
+        "refused_ask_takes_no_id",
+        "runtime/turn.py",
+        "        self._asks += 1  # Refused",
+        "        self._asks += ref.cell is not cell  # Refused",
+        (f"{FOUND}::test_what_is_sent_has_its_id_whether_an_ask_before_it_is_refused_or_not",),
+    ),
+    Mutant(
         "tick_in_the_user_lane_not_taken_back",
         "runtime/timers.py",
         "        return tick.attempt > 0 and tick in mailbox.queue  #",
