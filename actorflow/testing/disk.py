@@ -141,6 +141,7 @@ class SimStore(MemoryStore):
         faults: What happens to commits.
         die: Ends the process.
         note: Told what it does, for the trace.
+        forget: Told of each run that is deleted.
         dead: Whether the process is dead already.
     """
 
@@ -150,6 +151,7 @@ class SimStore(MemoryStore):
         faults: CommitFaults,
         die: Callable[[str], object],
         note: Callable[[str], None],
+        forget: Callable[[str], None],
         *,
         dead: bool,
     ) -> None:
@@ -157,6 +159,7 @@ class SimStore(MemoryStore):
         self._faults = faults
         self._die = die
         self._note = note
+        self._forget = forget
         self._over = dead
         self._pending: list[Any] | None = None  # What is left of a commit that waits.
         # What comes once more behind the next commit.
@@ -171,6 +174,13 @@ class SimStore(MemoryStore):
         self._alive()
         self._note("store open")
         super().open(session)
+
+    def delete_run(self, run: str) -> bool:
+        self._alive()
+        deleted = super().delete_run(run)
+        if deleted:
+            self._forget(run)
+        return deleted
 
     def acquire(
         self, run: str, now: float, *, resume: Literal["auto", "never", "must"] = "auto"

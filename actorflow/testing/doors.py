@@ -104,15 +104,20 @@ class Doors:
 
     def fed(self, run: str, items: int) -> None:
         """So many *items* that a run was fed were just acknowledged."""
-        if not self._life.dead:
+        if self._is_kept(run):
             self._life.world.history._note("fed", run, items)
 
     def told(self, system: str, number: int) -> None:
         """Message *number* of a durable system was just acknowledged."""
-        if not self._life.dead:
+        if self._is_kept(system):
             self._life.world.history._note("told", f"system:{system}", number)
             self.recording.note("told", f"/{system}", str(number))
 
     def answered(self, path: str, number: int) -> None:
         """The outside has just got the answer of the durable actor *path* to question *number*."""
-        self.recording.note("answered", path, str(number))
+        if self._is_kept(path.split("/", 2)[1]):
+            self.recording.note("answered", path, str(number))
+
+    def _is_kept(self, run: str) -> bool:
+        """Whether what a run or system keeps is on the disk of the world, and in no other store."""
+        return not self._life.dead and self._life.world._has(run)

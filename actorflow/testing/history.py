@@ -26,7 +26,7 @@ class Noted:
         life: In which life of the system.
         at: Virtual seconds since that life began.
         kind: "acknowledged", "completed", "effect", or "fed" and "told" for what `feed` and
-            `tell` acknowledged.
+            `tell` acknowledged, and "deleted" for a run that was deleted.
         key: Of what.
         count: How much: items of a feed; the number of the last message of a tell.
     """

@@ -168,6 +168,9 @@ def _acknowledged(history: History, promised: Promised) -> tuple[dict[str, int],
             fed[key] = fed.get(key, promised.fed.get(key, 0)) + line.count
         elif line.kind == "told":
             told[key] = max(told.get(key, 0), line.count)
+        elif line.kind == "deleted":
+            fed.pop(key, None)
+            told.pop(key, None)
     return fed, told
 
 

@@ -27,74 +27,48 @@ Law: TypeAlias = "Callable[[Sequence[Move]], list[str]]"
 def one_turn(story: Story) -> list[str]:
     """An actor begins no turn before the one before has ended."""
     texts: list[str] = []
-    for path, own in story.actors.items():
+    for own in story.actors.values():
         for turn, following in itertools.pairwise(own):
-            same = turn.begun.life == following.begun.life
-            end = turn.ended
-            if same and (end is None or end.step > following.begun.step):
-                texts.append(f"{path} began {following.begun} before the end of {turn.begun}")
+            if turn.ended is None or turn.ended.step > following.begun.step:
+                texts.append(f"{following.begun} before the end of {turn.begun}")
     return texts
 
 
 def atomic_turn(story: Story) -> list[str]:
     """Fields, messages sent and the acknowledgement change together, or not at all."""
     texts: list[str] = []
-    for path, own in story.actors.items():
+    for own in story.actors.values():
         for turn in own:
             if turn.sent or (turn.ended is not None and turn.ended.outbox):
-                texts += _sent_otherwise(path, turn)
+                texts += _sent_otherwise(turn)
         for turn, following in itertools.pairwise(own):
-            if _same_incarnation(turn, following):
-                texts += _other_fields(path, turn, following)
+            happened = turn.happened
+            if happened is not None:
+                names = following.begun.amiss[not happened]
+                if names and turn.begun.incarnation == following.begun.incarnation:
+                    how = "took effect" if happened else "has not happened"
+                    texts.append(
+                        f"{turn.begun} {how}, and the next turn has found {', '.join(names)} "
+                        "otherwise (or they were changed between the turns, or in place)"
+                    )
     return texts
 
 
-def _sent_otherwise(path: str, turn: Told) -> Iterator[str]:
+def _sent_otherwise(turn: Told) -> Iterator[str]:
     """What the commit of *turn* has sent that it should not have, or the other way round."""
     happened, sent = turn.happened, [Sent(each.path, each.message) for each in turn.sent]
     if not happened and sent and happened is not None:
-        yield f"{path} sent {sent}, and the turn has not happened: {turn.begun}"
+        yield f"{turn.begun} has not happened, and has sent {sent}"
     if happened and turn.ended is not None:
         expected = list(turn.ended.outbox)
         listed = [each for each in sent if each in expected]
         if listed != expected:
-            yield f"{path} sent {sent} instead of {expected}: {turn.begun}"
+            yield f"{turn.begun} has sent {sent} instead of {expected}"
         steps = {each.step for each in turn.sent}
         if turn.fate is not None:
             steps.add(turn.fate.step)
         if len(steps) > 1:
-            yield f"{path} took effect in steps {sorted(steps)}: {turn.begun}"
-
-
-def _same_incarnation(turn: Told, following: Told) -> bool:
-    here, there = turn.begun, following.begun
-    return (here.life, here.incarnation) == (there.life, there.incarnation)
-
-
-def _other_fields(path: str, turn: Told, following: Told) -> Iterator[str]:
-    if turn.begun.state is None or turn.happened is None:
-        return
-    expected = turn.after if turn.happened else turn.before
-    if not _equal(expected, following.before):
-        what = "took effect" if turn.happened else "has not happened"
-        names = sorted(
-            name
-            for name in {*expected, *following.before}
-            if not _equal(expected.get(name, turn), following.before.get(name, turn))
-        )
-        yield f"{path} {what} and the next one began with other {names}: {turn.begun}"
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether they are the same, as far as they can tell."""
-    if one is other:
-        return True
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    try:
-        return bool(one == other)
-    except Exception:
-        return True  # Of a value that cannot be compared nothing can be said.
+            yield f"{turn.begun} took effect in steps {sorted(steps)}"
 
 
 def order(story: Story) -> list[str]:
@@ -105,14 +79,14 @@ def order(story: Story) -> list[str]:
     begun: dict[tuple[Any, ...], list[tuple[int, Move]]] = {}
     for number, move in enumerate(story.moves):
         kind = move.kind
-        here = (move.mailbox or move.path, move.life, move.message, move.copy)
+        here = (move.box, *move.of)
         if kind == "accepted":
             accepted[here] = number, move
         elif kind == "begun":
             place = accepted.pop(here, None)
             if place is not None:
                 taken[here] = place
-                lane = (move.life, move.mailbox, move.priority)
+                lane = (move.life, move.box, move.priority)
                 begun.setdefault(lane, []).append((place[0], move))
         elif kind == "aside":  # It lets others pass.
             accepted.pop(here, None)
@@ -133,7 +107,7 @@ def _overtaken(lane: list[tuple[int, Move]], keyed: bool) -> Iterator[str]:
     for place, move in lane:
         if keyed and move.key is None:
             continue
-        key = repr(move.key)
+        key = move.key
         if key in latest and place < latest[key][0]:
             yield f"{move} was accepted before, and begun after: {latest[key][1]}"
         latest[key] = max(latest.get(key, (place, move)), (place, move), key=lambda each: each[0])
@@ -146,13 +120,13 @@ def _side_by_side(moves: Sequence[Move]) -> Iterator[str]:
     for move in moves:
         match move.kind:
             case "begun" if move.key is not None:
-                key = keys[move.of] = (move.life, move.mailbox, repr(move.key))
+                key = keys[move.of] = (move.life, move.box, move.key)
                 holder = holders.setdefault(key, move)
                 if holder.of != move.of:
                     yield f"{move} was begun while its key was held: {holder}"
             case "ended" if not move.raised:
                 holders.pop(keys.pop(move.of, ()), None)
-            case "dead" | "acknowledged":
+            case "dead" | "acknowledged" | "diverted":
                 holders.pop(keys.pop(move.of, ()), None)
 
 
@@ -163,8 +137,8 @@ def attempts(story: Story) -> list[str]:
         return []
     for turn in story.turns:
         begun = turn.begun
-        before = last.get((begun.mailbox, *begun.of))
-        last[begun.mailbox, *begun.of] = turn
+        before = last.get((begun.box, *begun.of))
+        last[begun.box, *begun.of] = turn
         if before is None:
             continue
         fate = None if before.fate is None else before.fate.kind
@@ -181,6 +155,7 @@ def no_silent_drop(story: Story) -> list[str]:
         return []
     moves = story.moves
     promised, settled, kept = dict[Any, Move](), set[Any](), set[Any]()
+    parked: dict[Any, set[Any]] = {}
     for move in moves:
         match move.kind:
             case "lost":
@@ -189,8 +164,12 @@ def no_silent_drop(story: Story) -> list[str]:
                 promised[move.system, move.message] = move
             case "kept":
                 kept.add((move.system, move.message))
-            case "acknowledged" | "dead":
+            case "found":  # In the same life: the system was parked, and goes on.
+                settled |= parked.get((move.life, move.system, move.message), set())
+            case "acknowledged" | "diverted" | "dead":
                 settled |= {move.of, (move.system, move.message)}
+        if move.kind in _COMES and not move.piece:
+            parked.setdefault((move.life, move.system, move.message), set()).add(move.of)
     last = [move for move in moves if move.life == moves[-1].life and move.kind in _COMES]
     here = {move.of: move for move in last if not move.piece}
     return [
@@ -211,68 +190,63 @@ def exactly_once(story: Story) -> list[str]:
     """A durable actor goes on from what a turn has left, and that turn never happens again; nor
     does one whose answer the outside has."""
     texts: list[str] = []
-    if "answered" in story.kinds:
-        texts += _answered_again(story)
-    if story.durable:
-        foreign = _foreign(story.moves)
+    paths: dict[str, list[list[Told]]] = {}
+    if story.restored or "answered" in story.kinds:
         for own in story.actors.values():
-            lives: dict[int, list[Told]] = {}
-            for turn in own:
-                lives.setdefault(turn.begun.life, []).append(turn)
-            for one, other in itertools.pairwise(sorted(lives)):
-                later = [turn for turn in own if turn.begun.life >= other]
-                texts += _gone_on_otherwise(lives[one], later, foreign)
+            paths.setdefault(own[0].begun.path, []).append(own)
+    if "answered" in story.kinds:
+        texts += _answered_again(story.moves, paths)
+    if story.restored:
+        foreign = _foreign(story.moves)
+        for lives in paths.values():
+            for number, (one, other) in enumerate(itertools.pairwise(lives), 1):
+                later = list(itertools.chain.from_iterable(lives[number:]))
+                texts += _gone_on_otherwise(one, other[0].begun, later, foreign)
     return texts
 
 
-def _answered_again(story: Story) -> Iterator[str]:
+def _answered_again(moves: Sequence[Move], paths: Mapping[str, list[list[Told]]]) -> Iterator[str]:
     """Who was begun in another life though the outside had the answer, to which something had
     changed."""
-    answered = _answered(story.moves)
-    for own in story.actors.values():
+    answered: set[tuple[int, str, str]] = set()
+    for move in moves:
+        if move.kind == "answered":
+            answered.add((move.life, move.path, move.message))
+        elif move.kind == "lost":
+            answered.clear()
+    for lives in paths.values():
+        own = list(itertools.chain.from_iterable(lives))
         for turn in own:
             begun = turn.begun
-            if turn.changes and (begun.life, begun.path, begun.message) in answered:
+            if (begun.life, begun.path, begun.message) in answered and turn.changes:
                 for each in own:
                     if each.begun.message == begun.message and each.begun.life > begun.life:
                         yield f"{each.begun}, though the outside had the answer: {begun}"
 
 
-def _answered(moves: Sequence[Move]) -> set[tuple[int, str, str]]:
-    """The questions that the outside has the answers to, of which the disk has lost none."""
-    found: set[tuple[int, str, str]] = set()
-    for move in moves:
-        if move.kind == "answered":
-            found.add((move.life, move.path, move.message))
-        elif move.kind == "lost":
-            found.clear()
-    return found
-
-
 def _foreign(moves: Sequence[Move]) -> set[str]:
     """Messages of systems that begin anew with each life, and number them as before."""
     abroad = {move.message for move in moves if "/" in move.message}
-    if not abroad:
-        return abroad
-    durable = {move.system for move in moves if move.durable}
+    durable = {move.system for move in moves if move.digest} if abroad else set()
     return {message for message in abroad if message.partition("/")[0] not in durable}
 
 
-def _gone_on_otherwise(life: list[Told], later: list[Told], foreign: set[str]) -> Iterator[str]:
-    """How an actor has gone on in *later* lives that does not go together with the one before."""
-    first = later[0].begun
-    if not first.durable or first.incarnation == life[0].begun.incarnation:
-        return
-    happened = [turn for turn in life if turn.happened is not False]
-    states = [life[0].before, *(turn.after for turn in happened)]
-    places = [place for place, each in enumerate(states) if _equal(each, later[0].before)]
-    if not places:
+def _gone_on_otherwise(
+    life: list[Told], first: Move, later: list[Told], foreign: set[str]
+) -> Iterator[str]:
+    """How an actor has gone on with its *first* turn, and *later* ones, that does not go together
+    with the *life* before."""
+    if not (first.restored and first.incarnation > 1 and first.digest and life[0].begun.digest):
+        return  # Begun anew, or of fields that nobody can compare.
+    happened = [turn for turn in life if turn.happened is not False and turn.ended is not None]
+    left = [life[0].begun.digest, *(turn.ended.digest for turn in happened if turn.ended)]
+    if first.digest not in left:
         yield f"{first} has fields that no turn of the life before has left"
         return
     again = {turn.begun.message for turn in later} - foreign
     twice = [
         turn.begun
-        for turn in happened[: places[0]]
+        for turn in happened[: left.index(first.digest)]
         if turn.begun.message in again and turn.fate is not None and turn.fate.kind != "stashed"
     ]
     if twice:

@@ -4,6 +4,7 @@
        │           ▲         ├─────► stashed           it took effect, and the message comes again
        │           │         ├─────► retried           it failed, and comes again
        │           └─────────┼─────► given back        it was cut off, and counts for nothing
+       │                     ├─────► diverted          it goes elsewhere, and is accepted there
        └─────────────────────┴─────► dead              it is a dead letter
 
 Nothing of a line changes once it is written, and nothing is written of a process that is dead.
@@ -11,7 +12,6 @@ Nothing of a line changes once it is written, and nothing is written of a proces
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
@@ -28,6 +28,7 @@ Kind: TypeAlias = Literal[
     "stashed",
     "retried",
     "given back",
+    "diverted",
     "acknowledged",
     "dead",
     "told",
@@ -65,21 +66,29 @@ class Move(NamedTuple):
         step: At which step of the scheduler,
         at: and virtual seconds since that life began.
         path: Path of the mailbox; of the actor or worker for "begun" and "ended"; of the system
-            alone for "acknowledged" and "dead".
-        system: Name of the system or run that the message is in: ids are those of one.
-        message: Id of the message.
-        copy: Which of the messages with this id, from 1, in this life of the system: who asks once
-            more after its turn was cut off, asks by the same id.
+            alone for "acknowledged", "diverted" and "dead".
+        system: Name of the system or run that the message is in.
+        run: Which system or run that is, as there may be several of one name: a number.
+        message: Id of the message, which is one of that run.
+        copy: Which of the messages with this id, from 1: who asks once more after its turn was cut
+            off, asks by the same id.
         attempt: Which attempt it is, or was the last; 0 before the first.
         priority: Of the message.
         key: What it holds while it is handled, where a stage has keys.
         sender: Path of the actor whose turn has sent it, or "".
-        sent: Whether the commit of that turn has put it there.
-        piece: Whether it is an item of a flow or a piece of one; the run counts those.
+        sent: Whether the commit of a turn has put it there,
+        by: and of which actor: its number.
+        piece: Whether it is an item of a flow or a piece of one, which the run counts, or in a
+            store of which the laboratory knows nothing.
         mailbox: Path of the mailbox that "begun" and "ended" belong to.
+        box: The number of the mailbox,
+        actor: and of the actor or worker; who is spawned anew is another one.
         incarnation: Of the actor, from 1.
-        durable: Whether the actor's state goes on over deaths as it was.
-        state: Fields of the actor before the turn, for "begun", and after its handler, for "ended".
+        restored: For "begun": whether the actor goes on from fields that a store had.
+        amiss: For "begun": the fields that are not as the turn before has left them, which must be
+            none if that took effect; and those that are not as it has found them.
+        changed: For "ended": the fields that the handler has left other than it found them.
+        digest: Of the fields of a durable actor then.
         raised: What the handler raised, or "".
         stashed: Whether the turn puts its message aside.
         outbox: What it sends at once if it takes effect.
@@ -93,29 +102,36 @@ class Move(NamedTuple):
     path: str
     system: str
     message: str
+    run: int = 0
     copy: int = 1
     attempt: int = 0
     priority: int = 0
     key: Any = None
     sender: str = ""
     sent: bool = False
+    by: int = 0
     piece: bool = False
     mailbox: str = ""
+    box: int = 0
+    actor: int = 0
     incarnation: int = 0
-    durable: bool = False
-    state: Mapping[str, Any] | None = None
+    restored: bool = False
+    amiss: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    changed: tuple[str, ...] = ()
+    digest: bytes = b""
     raised: str = ""
     stashed: bool = False
     outbox: tuple[Sent, ...] = ()
     reason: str = ""
 
     @property
-    def of(self) -> tuple[int, str, str, int]:
+    def of(self) -> tuple[int, int, str, int]:
         """Which message it is about: no two have the same."""
-        return self.life, self.system, self.message, self.copy
+        return self.life, self.run, self.message, self.copy
 
     def __str__(self) -> str:
         more = f" attempt {self.attempt}" if self.kind == "begun" else ""
+        more += f" changed {', '.join(self.changed)}" if self.changed else ""
         more += f" raised {self.raised}" if self.raised else ""
         more += f" ({self.reason})" if self.reason else ""
         what = f"message {self.message} " if self.message else ""

@@ -18,6 +18,7 @@ from typing import Any
 from actorflow.core.envelope import Envelope, message_id
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.reply import PatientReply, Reply
+from actorflow.testing.fields import Fields
 from actorflow.testing.moves import Kind, Move, Sent
 
 __all__ = ["Recording"]
@@ -30,15 +31,14 @@ class SeenMailbox(Mailbox):
     __slots__ = ()
 
     def put(self, envelope: Envelope, *, committed: bool = False) -> None:
-        sender = "" if envelope.sender is None else envelope.sender.path
-        piece = self.ledger is not self.kernel
-        self._recording.say(
-            "accepted", self.path, envelope, sender=sender, sent=committed, piece=piece
-        )
+        sender, by = envelope.sender, 0
+        if sender is not None and committed:
+            by = self._recording.number(sender)
+        self._say("accepted", envelope, sender=getattr(sender, "path", ""), sent=committed, by=by)
         super().put(envelope, committed=committed)
 
     def put_due(self, envelope: Envelope, *, front: bool = False) -> None:
-        self._recording.came_back(self, envelope)
+        self._say(self._recording.came_back(envelope), envelope)
         super().put_due(envelope, front=front)
 
     def redeliver(self, envelope: Envelope, delay: float, position: str) -> None:
@@ -47,7 +47,10 @@ class SeenMailbox(Mailbox):
         super().redeliver(envelope, delay, position)
 
     def set_aside(self) -> None:
-        self._recording.set_aside(self)
+        for cell in self.readers:
+            stash: Any = getattr(cell, "stash", None)
+            if stash and self._recording.leave(stash[-1]):  # A turn has stashed it.
+                self._say("stashed", stash[-1])
         super().set_aside()
 
     def step_aside(self, envelope: Envelope, seconds: float) -> None:
@@ -60,7 +63,7 @@ class SeenMailbox(Mailbox):
         return found
 
     def _say(self, kind: Kind, envelope: Envelope, **more: Any) -> None:
-        self._recording.say(kind, self.path, envelope, piece=self.ledger is not self.kernel, **more)
+        self._recording.say_of_box(kind, self, envelope, **more)
 
 
 class Recording:
@@ -75,13 +78,17 @@ class Recording:
         self._life = life
         self._add = lines.append
         self._ledgers: list[Any] = []
+        self._numbers: dict[Any, int] = {}
         #: Which of several messages with one id each is: who asks twice, asks by one id.
         self._copies: dict[Envelope, int] = {}
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[Any, str]] = Counter()
         #: Questions that were acknowledged since `untold` was asked last.
         self._asked: list[Envelope] = []
+        self._diverting: Envelope | None = None
         #: The messages whose turn has begun and is not decided, and which attempt that is.
         self._open: dict[Envelope, int] = {}
+        #: What the last turn of each actor has found and left, and in which incarnation.
+        self._last: dict[Any, tuple[int, Fields, Fields]] = {}
 
     def begin(self, cell: Any) -> None:
         """An incarnation of *cell* begins."""
@@ -89,14 +96,24 @@ class Recording:
         if type(mailbox) is Mailbox:
             mailbox.__class__ = SeenMailbox
             for envelope in (*mailbox.messages(), *(cell.stash or ())):
-                piece = mailbox.ledger is not cell.kernel
-                self.say("found", mailbox.path, envelope, piece=piece)
+                self.say_of_box("found", mailbox, envelope)
         for ledger in mailbox.ledger, cell.kernel:
             if not any(each is ledger for each in self._ledgers):
                 self._ledgers.append(ledger)
-                self._watch(ledger, f"/{cell.kernel.name}")
-        kept = cell.kept is not None and cell.behaviour.starter(cell) is None
-        cell.call = functools.partial(self._turn, cell, cell.call, kept)
+                self._watch(ledger, cell.kernel)
+                for letter in cell.kernel.letters if ledger is cell.kernel else ():
+                    self.note("dead", f"/{cell.kernel.name}", str(letter.id))  # Before any began.
+        # With an `on_start` of its own it may begin with other fields than it had.
+        restored = cell.kept is not None and cell.behaviour.starter(cell) is None
+        cell.call = functools.partial(self._turn, cell, cell.call, restored)
+
+    def number(self, thing: Any) -> int:
+        """The number of a system, a mailbox or an actor."""
+        return self._numbers.setdefault(thing, len(self._numbers) + 1)
+
+    def knows(self, kernel: Any) -> bool:
+        """Whether what a system or run keeps is on the disk of this world, or nowhere."""
+        return kernel.journal is None or self._life.world._has(kernel.run_id)
 
     def untold(self) -> Iterator[str]:
         """Who has asked what was acknowledged since the last call, and was told nothing."""
@@ -105,17 +122,35 @@ class Recording:
             if envelope.reply is not None and envelope.reply.open:
                 yield f"who asked message {message_id(envelope)} is told nothing"
 
-    def say(self, kind: Kind, path: str, envelope: Envelope, **more: Any) -> None:
+    def leave(self, envelope: Envelope) -> bool:
+        """What becomes of its turn is decided; whether there was one."""
+        return self._open.pop(envelope, None) is not None
+
+    def came_back(self, envelope: Envelope) -> Kind:
+        """It is put ahead of others: as a new one, after a turn that was cut off, or after it was
+        set aside."""
+        attempt = self._open.pop(envelope, None)
+        return "due" if attempt is None or envelope.attempt == attempt else "given back"
+
+    # Lines ----------------------------------------------------------------------------
+
+    def say_of_box(self, kind: Kind, mailbox: Mailbox, envelope: Envelope, **more: Any) -> None:
+        """Write a line of what is done to *mailbox*."""
+        kernel = mailbox.kernel
+        piece = mailbox.ledger is not kernel or not self.knows(kernel)
+        box = self.number(mailbox)
+        self.say(kind, kernel, mailbox.path, envelope, piece=piece, box=box, **more)
+
+    def say(self, kind: Kind, kernel: Any, path: str, envelope: Envelope, **more: Any) -> None:
         """Write a line, unless the process is dead."""
         life = self._life
         if life.dead:
             return
         own = message_id(envelope)
-        system = path.split("/", 2)[1]
         copy = self._copies.get(envelope)
         if copy is None:
-            self._counts[system, own] += 1
-            copy = self._copies[envelope] = self._counts[system, own]
+            self._counts[kernel, own] += 1
+            copy = self._copies[envelope] = self._counts[kernel, own]
         self._add(
             Move(
                 kind=kind,
@@ -123,7 +158,8 @@ class Recording:
                 step=life.steps.count,
                 at=life.now(),
                 path=path,
-                system=system,
+                system=kernel.name,
+                run=self.number(kernel),
                 message=own,
                 copy=copy,
                 attempt=envelope.attempt,
@@ -132,35 +168,15 @@ class Recording:
             )
         )
 
-    def leave(self, envelope: Envelope) -> None:
-        """What becomes of its turn is decided."""
-        self._open.pop(envelope, None)
-
-    def came_back(self, mailbox: Mailbox, envelope: Envelope) -> None:
-        """*envelope* is put ahead of others: as a new one, after a turn that was cut off, or after
-        it was set aside."""
-        attempt = self._open.pop(envelope, None)
-        kind: Kind = "due" if attempt is None or envelope.attempt == attempt else "given back"
-        piece = mailbox.ledger is not mailbox.kernel
-        self.say(kind, mailbox.path, envelope, piece=piece)
-
-    def set_aside(self, mailbox: Mailbox) -> None:
-        """One more message waits outside the lanes of *mailbox*: a turn may have stashed it."""
-        for cell in mailbox.readers:
-            stash: Any = getattr(cell, "stash", None)
-            if stash and self._open.pop(stash[-1], None) is not None:
-                self.say("stashed", mailbox.path, stash[-1])
-
     def note(self, kind: Kind, path: str, message: str) -> None:
         """Write a line of what the outside knows, or the disk has."""
         life = self._life
         if not life.dead:
-            steps = life.steps.count
             self._add(
                 Move(
                     kind=kind,
                     life=life.number,
-                    step=steps,
+                    step=life.steps.count,
                     at=life.now(),
                     path=path,
                     system=path.split("/", 2)[1],
@@ -168,52 +184,76 @@ class Recording:
                 )
             )
 
-    def _watch(self, ledger: Any, system: str) -> None:
+    def _watch(self, ledger: Any, kernel: Any) -> None:
         """Hear of all that leaves for good."""
-        acknowledge, give_up = ledger.acknowledge, ledger.give_up
+        acknowledge, give_up, divert = ledger.acknowledge, ledger.give_up, ledger.divert
+        path = f"/{kernel.name}"
 
         def acknowledged(envelope: Envelope) -> None:
-            self.leave(envelope)
-            self.say("acknowledged", system, envelope)
-            if type(envelope.reply) in (Reply, PatientReply):
-                self._asked.append(envelope)
-            self._copies.pop(envelope, None)
+            if envelope is not self._diverting:
+                self._gone("acknowledged", kernel, path, envelope)
+                if type(envelope.reply) in (Reply, PatientReply):
+                    self._asked.append(envelope)
             acknowledge(envelope)
 
         def given_up(envelope: Envelope, reason: Any, error: Any, where: str) -> Any:
-            self.leave(envelope)
-            self.say("dead", system, envelope, reason=reason)
-            self._copies.pop(envelope, None)
+            self._gone("dead", kernel, path, envelope, reason=reason)
             return give_up(envelope, reason, error, where)
 
-        ledger.acknowledge, ledger.give_up = acknowledged, given_up
+        def diverted(envelope: Envelope, to: Any) -> None:
+            self._gone("diverted", kernel, path, envelope)
+            self._diverting = envelope
+            try:
+                divert(envelope, to)
+            finally:
+                self._diverting = None
+
+        ledger.acknowledge, ledger.give_up, ledger.divert = acknowledged, given_up, diverted
+
+    def _gone(
+        self, kind: Kind, kernel: Any, path: str, envelope: Envelope, reason: str = ""
+    ) -> None:
+        self.leave(envelope)
+        self.say(kind, kernel, path, envelope, reason=reason)
+        self._copies.pop(envelope, None)
 
     # Turns ----------------------------------------------------------------------------
 
-    def _turn(self, cell: Any, call: Callable[[Any], Any], kept: bool, body: Any) -> Any:
+    def _turn(self, cell: Any, call: Callable[[Any], Any], restored: bool, body: Any) -> Any:
         envelope = cell.lease
         self._open[envelope] = envelope.attempt
-        self._say_turn("begun", cell, envelope, key=envelope.key, durable=kept)
+        found, amiss = Fields.of(cell), ((), ())
+        if found is not None:
+            incarnation, before, after = self._last.get(cell, (0, found, found))
+            if incarnation == cell.incarnation:
+                amiss = found.unlike(after), found.unlike(before)  # type: ignore[assignment]
+        self._say_turn(
+            "begun", cell, envelope, found, key=envelope.key, restored=restored, amiss=amiss
+        )
         try:
             value = call(body)
         except BaseException as error:
-            self._end(cell, envelope, error)
+            self._end(cell, envelope, found, error)
             raise
         if cell.coroutines:
-            return self._rest(cell, envelope, value)
-        self._end(cell, envelope, None)
+            return self._rest(cell, envelope, found, value)
+        self._end(cell, envelope, found, None)
         return value
 
-    async def _rest(self, cell: Any, envelope: Envelope, rest: Coroutine[Any, Any, Any]) -> Any:
+    async def _rest(
+        self, cell: Any, envelope: Envelope, found: Fields | None, rest: Coroutine[Any, Any, Any]
+    ) -> Any:
         try:
             value = await rest
         except BaseException as error:
-            self._end(cell, envelope, error)
+            self._end(cell, envelope, found, error)
             raise
-        self._end(cell, envelope, None)
+        self._end(cell, envelope, found, None)
         return value
 
-    def _end(self, cell: Any, envelope: Envelope, error: BaseException | None) -> None:
+    def _end(
+        self, cell: Any, envelope: Envelope, found: Fields | None, error: BaseException | None
+    ) -> None:
         effects = None if cell.turn is None else cell.turn.effects
         more: dict[str, Any] = {}
         if effects is not None:
@@ -223,16 +263,25 @@ class Recording:
                 if delay <= 0 and type(target.mailbox) is SeenMailbox
             ]
             more = {"outbox": tuple(outbox), "stashed": effects.stashed}
+        left = Fields.of(cell)
+        if found is not None and left is not None:
+            self._last[cell] = cell.incarnation, found, left
+            more["changed"] = left.unlike(found)
         raised = "" if error is None else type(error).__name__
-        self._say_turn("ended", cell, envelope, raised=raised, **more)
+        self._say_turn("ended", cell, envelope, left, raised=raised, **more)
 
-    def _say_turn(self, kind: Kind, cell: Any, envelope: Envelope, **more: Any) -> None:
+    def _say_turn(
+        self, kind: Kind, cell: Any, envelope: Envelope, fields: Fields | None, **more: Any
+    ) -> None:
         self.say(
             kind,
+            cell.kernel,
             cell.path,
             envelope,
             mailbox=cell.mailbox.path,
+            box=self.number(cell.mailbox),
+            actor=self.number(cell),
             incarnation=cell.incarnation,
-            state=None if cell.state is None else dict(cell.state),
+            digest=b"" if fields is None or cell.kept is None else fields.digest,
             **more,
         )

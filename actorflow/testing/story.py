@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import attrs
 
@@ -19,9 +18,9 @@ class Told:
     Attributes:
         begun: Its first line.
         ended: The line of its handler's end, if there was one.
-        fate: The line that decides it: "acknowledged", "stashed", "retried", "given back" or
-            "dead"; `None` if nothing is said of it, as of a stage that hands on what it was given,
-            or if the process died.
+        fate: The line that decides it: "acknowledged", "stashed", "retried", "given back",
+            "diverted" or "dead"; `None` if nothing is said of it, as of a stage that hands on
+            what it was given, or if the process died.
         sent: Messages that its commit has put somewhere, in order.
     """
 
@@ -39,23 +38,16 @@ class Told:
             return None
         return self.fate.kind in ("acknowledged", "stashed")
 
+    def sends(self, move: Move) -> bool:
+        """Whether the message of *move* is one that this turn sends: `on_start` and `on_stop` send
+        too."""
+        parent, own = move.message.rpartition(".")[0], self.begun.message
+        return self.fate is None and (parent == own or parent.endswith(f"/{own}"))
+
     @property
     def changes(self) -> bool:
         """Whether it took effect, and there is something that has changed by it."""
-        if not self.happened or self.ended is None:
-            return False
-        return bool(self.ended.outbox) or self.before != self.after
-
-    @property
-    def before(self) -> Mapping[str, Any]:
-        """The actor's fields when it began."""
-        return self.begun.state or {}
-
-    @property
-    def after(self) -> Mapping[str, Any]:
-        """They as its handler has left them."""
-        assert self.ended is not None
-        return self.ended.state or {}
+        return bool(self.happened and self.ended and (self.ended.outbox or self.ended.changed))
 
 
 class Story:
@@ -67,36 +59,36 @@ class Story:
     Attributes:
         moves: Its lines.
         turns: In the order in which they began.
-        actors: Those of each actor or worker, by its path.
+        actors: Those of each actor or worker, by its life and number.
         kinds: The kinds of its lines.
         keyed: Whether any message has a key,
-        durable: and any actor goes on over deaths.
+        restored: and any actor has gone on from what a store had.
     """
 
     def __init__(self, moves: Sequence[Move]) -> None:
         self.moves = moves
         self.turns: list[Told] = []
-        self.actors: dict[str, list[Told]] = {}
+        self.actors: dict[tuple[int, int], list[Told]] = {}
         self.kinds = {move.kind for move in moves}
-        self.keyed = self.durable = False
-        running: dict[tuple[int, str], Told] = {}
-        undecided: dict[tuple[int, str, str, int], Told] = {}
+        self.keyed = self.restored = False
+        running: dict[tuple[int, int], Told] = {}
+        undecided: dict[tuple[int, int, str, int], Told] = {}
         for move in moves:
             match move.kind:
                 case "begun":
                     turn = Told(move)
                     self.keyed = self.keyed or move.key is not None
-                    self.durable = self.durable or move.durable
+                    self.restored = self.restored or move.restored
                     self.turns.append(turn)
-                    self.actors.setdefault(move.path, []).append(turn)
-                    running[move.life, move.path] = undecided[move.of] = turn
+                    self.actors.setdefault((move.life, move.actor), []).append(turn)
+                    running[move.life, move.actor] = undecided[move.of] = turn
                 case "ended":
-                    running[move.life, move.path].ended = move
+                    running[move.life, move.actor].ended = move
                 case "accepted" if move.sent:
-                    sender = running.get((move.life, move.sender))
-                    if sender is not None:
+                    sender = running.get((move.life, move.by))
+                    if sender is not None and sender.sends(move):
                         sender.sent.append(move)
-                case "acknowledged" | "stashed" | "retried" | "given back" | "dead":
+                case "acknowledged" | "stashed" | "retried" | "given back" | "diverted" | "dead":
                     decided = undecided.pop(move.of, None)
                     if decided is not None:
                         decided.fate = move

@@ -96,7 +96,9 @@ class World:
         """A store of this process on the disk; another one each time, as a file may be opened
         more than once. After a death it refuses everything."""
         life = self._life
-        store = SimStore(self._disk, life.commits, life.die, life.note, dead=life.dead)
+        store = SimStore(
+            self._disk, life.commits, life.die, life.note, self._forget, dead=life.dead
+        )
         life.stores.append(store)
         return store
 
@@ -140,6 +142,14 @@ class World:
         if self.past != str(self.seed):  # An end that was not clean may cost one more.
             limits = {path: max(limit, LIMIT) + 1 for path, limit in limits.items()}
         return broken_on_disk(self._disk, self.history, limits, self._promised)
+
+    def _has(self, run: str) -> bool:
+        """Whether the disk has the run or the system with this id."""
+        return run in self._disk._runs or f"system:{run}" in self._disk._runs
+
+    def _forget(self, run: str) -> None:
+        """*run* was deleted on purpose: nothing of it was promised."""
+        self.history._note("deleted", run)
 
     def _over(self) -> None:
         """The program has come to its end: that, and what of it the disk has."""
