@@ -219,7 +219,9 @@ class Ledger(Pieces):
             return
         letter = self._letter(envelope, reason, error, stage)
         self._tell_of(letter)  # Before those who die of it.
-        if item is None:
+        if item is None and stage in self.asides:
+            self._acknowledge(envelope)  # What nobody waits for is no fault of the item.
+        elif item is None:
             if self.taps:
                 self._publish(envelope, "failed", True, letter)
             self.dead += 1

@@ -14,6 +14,9 @@ from actorflow.core.envelope import Envelope
 
 __all__ = ["Books"]
 
+#: Mailboxes and messages that are looked at after each step; with more, after fewer.
+COST = 200
+
 
 class Books:
     """The mailboxes of one life, and who reads them."""
@@ -21,6 +24,13 @@ class Books:
     def __init__(self) -> None:
         self._readers: dict[Any, list[Any]] = {}
         self._systems: list[Any] = []
+        self._steps, self._cost = 0, 0
+
+    def due(self) -> bool:
+        """Whether they are looked at after this step: where there is much to look at, that is not
+        after each, so that a large system does not take the square of its time."""
+        self._steps += 1
+        return not self._steps % max(1, self._cost // COST)
 
     def begin(self, cell: Any) -> None:
         """An incarnation of *cell* begins."""
@@ -39,6 +49,7 @@ class Books:
     def broken(self) -> Iterator[str]:
         """What does not add up now."""
         here: dict[Any, int] = {}
+        self._cost = 0
         for mailbox, readers in list(self._readers.items()):
             found = len(mailbox) + sum(map(_in_hand, readers))
             here[mailbox.kernel] = here.get(mailbox.kernel, 0) + found
@@ -50,6 +61,7 @@ class Books:
             if mailbox.closed and not (found or mailbox.reserved):
                 del self._readers[mailbox]  # Its actor has ended.
                 continue
+            self._cost += 1 + len(mailbox.queue)
             redelivered = sum(each.attempt > 0 for each in mailbox.queue)
             if not mailbox.closed and mailbox.limit != mailbox.capacity + redelivered:
                 yield f"{mailbox.path}: room for {mailbox.limit}, {redelivered} redelivered"

@@ -190,9 +190,9 @@ class Life:
     def _instrument(self, watch: Callable[[str], None] | None) -> Steps:
         others: Any = [], self._max_steps, self._too_long, self._stuck
         if self._trace is not None:
-            return TracedSteps(self._trace, self.number, self.now, watch, self._look, *others)
+            return TracedSteps(self._trace, self.number, self.now, watch, self._look_on, *others)
         if self._booked:
-            return BookedSteps(self._look, *others)
+            return BookedSteps(self._look_on, *others)
         return Steps(*others) if watch is None else WatchedSteps(watch, *others)
 
     # Living ---------------------------------------------------------------------------
@@ -283,6 +283,11 @@ class Life:
         if not self.dead:
             self.fired.add(fault)
             self.struck = self.now()
+
+    def _look_on(self) -> None:
+        """A step is done."""
+        if self.books.due():
+            self._look()
 
     def _look(self, *, over: bool = False) -> None:
         """Look whether all messages are where they should be, and none is left if it is *over*."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from actorflow.errors import ConfigurationError
 from actorflow.testing.moves import Move, Sent
 from actorflow.testing.story import Story, Told
 
 __all__ = ["LAWS", "Law", "broken_laws"]
+
+#: Seconds by which what comes in time may seem to be too early.
+EARLY = 1e-6
 
 #: How a message comes to be in a mailbox.
 _COMES = ("found", "accepted", "due")
@@ -60,7 +64,7 @@ def _sent_otherwise(turn: Told) -> Iterator[str]:
     if not happened and sent and happened is not None:
         yield f"{turn.begun} has not happened, and has sent {sent}"
     if happened and turn.ended is not None:
-        expected = list(turn.ended.outbox)
+        expected = [each for each in turn.ended.outbox if not each.delay]
         listed = [each for each in sent if each in expected]
         if listed != expected:
             yield f"{turn.begun} has sent {sent} instead of {expected}"
@@ -172,11 +176,32 @@ def no_silent_drop(story: Story) -> list[str]:
             parked.setdefault((move.life, move.system, move.message), set()).add(move.of)
     last = [move for move in moves if move.life == moves[-1].life and move.kind in _COMES]
     here = {move.of: move for move in last if not move.piece}
-    return [
+    lost = [
         f"nothing is left of {move}"
         for of, move in {**promised, **here}.items()
         if of not in settled and (move.system, move.message) not in kept
     ]
+    return [*lost, *_never_sent(story, kept)]
+
+
+def _never_sent(story: Story, kept: set[Any]) -> Iterator[str]:
+    """What was to be sent after a delay, by a turn of the last life, and was not, or too early."""
+    life, came = story.moves[-1].life, dict[tuple[str, str], Move]()
+    for turn in story.turns:
+        end = turn.ended
+        if end is None or not turn.happened or end.life != life:
+            continue
+        for each in end.outbox:
+            if each.delay and not came:
+                for move in story.moves:
+                    if move.life == life and move.kind == "accepted":
+                        came[move.path, move.message] = move
+            if each.delay and (each.to.split("/", 2)[1], each.message) not in kept:
+                there = came.get((each.to, each.message))
+                if there is None:
+                    yield f"{turn.begun} has sent {each}, which never came"
+                elif there.at < end.at + each.delay - EARLY and not turn.begun.piece:
+                    yield f"{turn.begun} has sent {each}, which came too early: {there}"
 
 
 def no_orphan(story: Story) -> list[str]:
@@ -197,11 +222,11 @@ def exactly_once(story: Story) -> list[str]:
     if "answered" in story.kinds:
         texts += _answered_again(story.moves, paths)
     if story.restored:
-        foreign = _foreign(story.moves)
+        foreign, there = _foreign(story.moves), _settled(story)
         for lives in paths.values():
             for number, (one, other) in enumerate(itertools.pairwise(lives), 1):
                 later = list(itertools.chain.from_iterable(lives[number:]))
-                texts += _gone_on_otherwise(one, other[0].begun, later, foreign)
+                texts += _gone_on_otherwise(one, other[0].begun, later, foreign, there)
     return texts
 
 
@@ -231,8 +256,20 @@ def _foreign(moves: Sequence[Move]) -> set[str]:
     return {message for message in abroad if message.partition("/")[0] not in durable}
 
 
+def _settled(story: Story) -> set[tuple[str, str]] | None:
+    """The messages that were done in some life, or are on the disk in the end; `None` before it."""
+    if not story.over:
+        return None
+    ends = ("acknowledged", "diverted", "dead", "kept")
+    return {(move.system, move.message) for move in story.moves if move.kind in ends}
+
+
 def _gone_on_otherwise(
-    life: list[Told], first: Move, later: list[Told], foreign: set[str]
+    life: list[Told],
+    first: Move,
+    later: list[Told],
+    foreign: set[str],
+    there: set[tuple[str, str]] | None,
 ) -> Iterator[str]:
     """How an actor has gone on with its *first* turn, and *later* ones, that does not go together
     with the *life* before."""
@@ -244,9 +281,17 @@ def _gone_on_otherwise(
         yield f"{first} has fields that no turn of the life before has left"
         return
     again = {turn.begun.message for turn in later} - foreign
+    survived = happened[: left.index(first.digest)]
+    for turn in survived:
+        if there is None or turn.ended is None or turn.fate is None:
+            continue
+        for each in turn.ended.outbox:
+            system = each.to.split("/", 2)[1]
+            if system == first.system and (system, each.message) not in there:
+                yield f"{first} has the fields that {turn.begun} has left, which sent {each}: lost"
     twice = [
         turn.begun
-        for turn in happened[: left.index(first.digest)]
+        for turn in survived
         if turn.begun.message in again and turn.fate is not None and turn.fate.kind != "stashed"
     ]
     if twice:
@@ -265,7 +310,16 @@ _LAWS: Mapping[str, Callable[[Story], list[str]]] = {
 
 
 def _law(check: Callable[[Story], list[str]]) -> Law:
-    return functools.wraps(check)(lambda moves: check(Story(moves)))
+    @functools.wraps(check)
+    def law(moves: Sequence[Move]) -> list[str]:
+        moves = list(moves) if isinstance(moves, Iterable) else [moves]
+        for each in moves:
+            if not isinstance(each, Move):
+                wanted = "a history of moves, such as simulation.moves"
+                raise ConfigurationError(f"law of {check.__name__}", each, wanted)
+        return check(Story(moves))
+
+    return law
 
 
 LAWS: Mapping[str, Law] = MappingProxyType({name: _law(each) for name, each in _LAWS.items()})

@@ -46,10 +46,12 @@ class Sent:
     Attributes:
         to: Path of the mailbox.
         message: Its id.
+        delay: How many seconds after the turn it is to be there.
     """
 
     to: str
     message: str
+    delay: float = 0.0
 
 
 class Move(NamedTuple):
@@ -91,7 +93,7 @@ class Move(NamedTuple):
         digest: Of the fields of a durable actor then.
         raised: What the handler raised, or "".
         stashed: Whether the turn puts its message aside.
-        outbox: What it sends at once if it takes effect.
+        outbox: What it sends if it takes effect.
         reason: Of a dead letter.
     """
 

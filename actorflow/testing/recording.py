@@ -85,8 +85,8 @@ class Recording:
         #: Questions that were acknowledged since `untold` was asked last.
         self._asked: list[Envelope] = []
         self._diverting: Envelope | None = None
-        #: The messages whose turn has begun and is not decided, and which attempt that is.
-        self._open: dict[Envelope, int] = {}
+        #: The messages whose turn has begun and is not decided.
+        self._open: set[Envelope] = set()
         #: What the last turn of each actor has found and left, and in which incarnation.
         self._last: dict[Any, tuple[int, Fields, Fields]] = {}
 
@@ -104,8 +104,10 @@ class Recording:
                 for letter in cell.kernel.letters if ledger is cell.kernel else ():
                     self.note("dead", f"/{cell.kernel.name}", str(letter.id))  # Before any began.
         # With an `on_start` of its own it may begin with other fields than it had.
-        restored = cell.kept is not None and cell.behaviour.starter(cell) is None
-        cell.call = functools.partial(self._turn, cell, cell.call, restored)
+        keeps = cell.kept is not None and cell.behaviour.starter(cell) is None
+        cell.call = functools.partial(
+            self._turn, cell, cell.call, Fields.of(cell) if keeps else None
+        )
 
     def number(self, thing: Any) -> int:
         """The number of a system, a mailbox or an actor."""
@@ -124,13 +126,14 @@ class Recording:
 
     def leave(self, envelope: Envelope) -> bool:
         """What becomes of its turn is decided; whether there was one."""
-        return self._open.pop(envelope, None) is not None
+        running = envelope in self._open
+        self._open.discard(envelope)
+        return running
 
     def came_back(self, envelope: Envelope) -> Kind:
         """It is put ahead of others: as a new one, after a turn that was cut off, or after it was
         set aside."""
-        attempt = self._open.pop(envelope, None)
-        return "due" if attempt is None or envelope.attempt == attempt else "given back"
+        return "given back" if self.leave(envelope) else "due"
 
     # Lines ----------------------------------------------------------------------------
 
@@ -219,11 +222,14 @@ class Recording:
 
     # Turns ----------------------------------------------------------------------------
 
-    def _turn(self, cell: Any, call: Callable[[Any], Any], restored: bool, body: Any) -> Any:
+    def _turn(
+        self, cell: Any, call: Callable[[Any], Any], brought: Fields | None, body: Any
+    ) -> Any:
         envelope = cell.lease
-        self._open[envelope] = envelope.attempt
-        found, amiss = Fields.of(cell), ((), ())
+        self._open.add(envelope)
+        found, amiss, restored = Fields.of(cell), ((), ()), False
         if found is not None:
+            restored = brought is not None and not found.unlike(brought)  # Or `replace=True`.
             incarnation, before, after = self._last.get(cell, (0, found, found))
             if incarnation == cell.incarnation:
                 amiss = found.unlike(after), found.unlike(before)  # type: ignore[assignment]
@@ -258,9 +264,9 @@ class Recording:
         more: dict[str, Any] = {}
         if effects is not None:
             outbox = [
-                Sent(target.mailbox.path, message_id(each))
+                Sent(target.mailbox.path, message_id(each), delay)
                 for target, each, delay in effects.sends
-                if delay <= 0 and type(target.mailbox) is SeenMailbox
+                if type(target.mailbox) is SeenMailbox
             ]
             more = {"outbox": tuple(outbox), "stashed": effects.stashed}
         left = Fields.of(cell)

@@ -82,7 +82,7 @@ class Story:
                     self.turns.append(turn)
                     self.actors.setdefault((move.life, move.actor), []).append(turn)
                     running[move.life, move.actor] = undecided[move.of] = turn
-                case "ended":
+                case "ended" if (move.life, move.actor) in running:
                     running[move.life, move.actor].ended = move
                 case "accepted" if move.sent:
                     sender = running.get((move.life, move.by))

@@ -1,4 +1,4 @@
-"""Bugs that drawn stories of actors have found, made again."""
+"""Bugs that drawn stories and flows have found, made again."""
 
 from __future__ import annotations
 
@@ -57,6 +57,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "        self._asks += 1  # Refused",
         "        self._asks += ref.cell is not cell  # Refused",
         (f"{FOUND}::test_what_is_sent_has_its_id_whether_an_ask_before_it_is_refused_or_not",),
+    ),
+    Mutant(
+        "item_dies_where_nobody_waits",
+        "flows/ledger.py",
+        "        if item is None and stage in self.asides:",
+        "        if False:",
+        ("tests/flows/test_asides.py",),
     ),
     Mutant(
         "tick_in_the_user_lane_not_taken_back",

@@ -9,7 +9,18 @@ import attrs
 import pytest
 import trio
 
-from actorflow import Actor, ActorRef, ActorSystem, Fixed, Pipeline, Retry, Turn, actor, stage
+from actorflow import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    ConfigurationError,
+    Fixed,
+    Pipeline,
+    Retry,
+    Turn,
+    actor,
+    stage,
+)
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.testing import LAWS, Died, FaultPlan, LawBroken, Move, World, simulate
 from actorflow.testing.moves import Sent
@@ -148,8 +159,13 @@ def accepted(message: str, **given: Any) -> Move:
 #: What turn 1 sends,
 SENT = accepted("1.0", path="/s/b", sent=True)
 
+LATER = accepted("1.0", path="/s/b", sent=True, at=5.0)
+DONE = line("acknowledged", "1.0", path="/s")
+
 #: and a first turn that changes a durable actor.
 FIRST = turn("1", found=b"0", left=b"1", changed=("sum",))
+SENDS = turn("1", found=b"0", left=b"1", outbox=(Sent("/s/b", "1.0"),))
+GOES_ON = turn("2", life=2, actor=2, incarnation=2, found=b"1", restored=True)
 
 BROKEN: dict[str, list[list[Move]]] = {
     "one turn": [
@@ -188,12 +204,15 @@ BROKEN: dict[str, list[list[Move]]] = {
         [accepted("1"), line("over")],
         [line("told", path="/s"), line("over", life=2)],
         [line("found", life=2), line("over", life=2)],
+        [*turn("1", outbox=(Sent("/s/b", "1.0", 5.0),)), line("over")],
+        [*turn("1", outbox=(Sent("/s/b", "1.0", 5.0),)), SENT, DONE, line("over")],  # Too early.
     ],
     "no orphan": [[turn("1")[0], line("over")]],
     "exactly-once state": [
         [*FIRST, *turn("2", life=2, actor=2, incarnation=2, found=b"2", restored=True)],
         [*FIRST, *turn("1", life=2, actor=2, incarnation=2, found=b"1", restored=True)],
         [*FIRST, line("answered"), *turn("1", life=2, actor=2)],
+        [*SENDS, SENT, *GOES_ON, line("over", life=2)],
     ],
 }
 
@@ -230,6 +249,8 @@ KEPT: dict[str, list[list[Move]]] = {
         [accepted("1"), line("over", life=2)],
         [line("told", path="/s"), line("lost", path="/"), line("over", life=2)],
         [accepted("1", piece=True), line("over")],
+        [*turn("1", outbox=(Sent("/s/b", "1.0", 5.0),)), LATER, DONE, line("over")],
+        [*turn("1", outbox=(Sent("/s/b", "1.0", 5.0),)), line("kept", "1.0"), line("over")],
         [accepted("1"), line("found", run=2), *turn("1", run=2), line("over")],
     ],
     "no orphan": [[*turn("1"), line("over")], [turn("1")[0]]],
@@ -239,6 +260,7 @@ KEPT: dict[str, list[list[Move]]] = {
         [*FIRST, *turn("2", life=2, actor=2, found=b"2", restored=True)],  # Another one.
         [*FIRST, line("answered"), line("lost", path="/"), *turn("1", life=2, actor=2)],
         [*turn("1"), line("answered"), *turn("1", life=2, actor=2)],  # Nothing has changed.
+        [*SENDS, SENT, *GOES_ON, DONE, line("over", life=2)],
     ],
 }
 
@@ -259,6 +281,16 @@ def test_what_breaks_a_law_is_told(law: str, moves: list[Move]) -> None:
 )
 def test_what_keeps_a_law_is_not(law: str, moves: list[Move]) -> None:
     assert LAWS[law](moves) == []
+
+
+def test_what_is_no_history_is_refused() -> None:
+    simulation = simulate(shop)
+    for wrong in (simulation, "x", [1]):
+        with pytest.raises(ConfigurationError, match=r"a history of moves, such as sim"):
+            LAWS["order"](wrong)  # type: ignore[arg-type]
+    for law in LAWS.values():
+        assert law(iter(simulation.moves)) == []  # type: ignore[arg-type]
+        law(simulation.moves[3:])
 
 
 # And is looked at -------------------------------------------------------------------------
