@@ -6,8 +6,8 @@ import time
 
 __all__ = ["SOON", "pace"]
 
-#: Many times what the slowest takes, in loops; without its guard that takes minutes.
-SOON = 150
+#: Several times what the slowest takes, in loops; without its guard that takes minutes.
+SOON = 400
 
 
 def pace() -> float:
