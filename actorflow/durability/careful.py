@@ -20,6 +20,7 @@ out at first may be what had been in the works and in no cut.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -253,7 +254,8 @@ class Careful:
         """Write entries as they are wanted, until there is no need any more."""
         try:
             while self._restored or self._kernel.now() < self._until:
-                await self._something_changed()
+                with trio.move_on_at(self._until if not self._restored else math.inf):
+                    await self._changed.wait()
                 self._changed = trio.Event()
                 if any(each.state == WANTED for each in self._suspects.values()):
                     await trio.lowlevel.checkpoint()  # All leases of this round share one write.
@@ -265,14 +267,6 @@ class Careful:
             self._wake()
         finally:
             self.give_in()
-
-    async def _something_changed(self) -> None:
-        """Wait until there may be something to do, if that is only that the time is up."""
-        if self._restored:
-            await self._changed.wait()
-        else:
-            with trio.move_on_at(self._until):
-                await self._changed.wait()
 
     def give_in(self) -> None:
         """No entry will be written any more: whose turn rests may end."""

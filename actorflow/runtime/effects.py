@@ -16,7 +16,7 @@ from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ref import ref_to
-from actorflow.runtime.withdraw import take_back
+from actorflow.runtime.withdraw import withdraw
 
 __all__ = [
     "MAX_EMITS",
@@ -121,7 +121,7 @@ def unwatch(cell: Cell, target: Cell) -> None:
     mailbox = cell.mailbox
     for notice in [each for each in mailbox.due or () if type(each.body) is Down]:
         if notice.body.ref.path == target.path and not notice.attempt:
-            take_back(mailbox, notice)
+            withdraw(mailbox, notice)
 
 
 def deliver_down(watcher: Cell, target: Any) -> None:

@@ -40,10 +40,17 @@ def remember(cell: Cell, spec: ChildSpec) -> None:
         mailbox.journal.careful.watch(mailbox, attempts_of(spec.policies))
     _refill(cell, mail)
     if not fresh:
-        ticks = {message_id(each): each for each in mail.envelopes()} if state["timers"] else {}
+        ticks = _ticks(state["timers"], mail)
         for timer in sorted(state["timers"], key=_when):  # Several may be due by now.
             _restart(cell, ticks, *timer)
     mailbox.look_again()
+
+
+def _ticks(timers: list[Any], mail: Mail) -> dict[str, Envelope]:
+    """The ticks of *timers* that wait in *mail*, by their ids."""
+    wanted = {each[4] for each in timers if len(each) > 4}
+    found = ((message_id(each), each) for each in mail.envelopes()) if wanted else ()
+    return {own: each for own, each in found if own in wanted}
 
 
 def _when(timer: list[Any]) -> float:

@@ -10,7 +10,7 @@ from actorflow.options import positive, seconds
 from actorflow.runtime.bodies import pack_body, refresh_body
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.due import Entry
-from actorflow.runtime.withdraw import take_back
+from actorflow.runtime.withdraw import withdraw
 from actorflow.wire.codec import encode
 
 __all__ = ["Timers", "restart_timer", "stop_timers"]
@@ -149,7 +149,7 @@ def _cancel(cell: Cell, key: Any) -> None:
     if timer.entry is not None:
         cell.kernel.heap.settle(timer.entry)
     if timer.tick is not None and timer.waits():
-        take_back(cell.mailbox, timer.tick)
+        withdraw(cell.mailbox, timer.tick)
 
 
 def _fire(timer: Timer) -> None:

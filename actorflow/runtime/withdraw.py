@@ -1,4 +1,4 @@
-"""Take a message back, for whoever has sent it and wants it no more.
+"""Take a message back, for whoever has sent it and wants it no more: a timer its tick, too.
 
     it waits: in a lane, for a retry, behind its key    out, and acknowledged: nobody has failed
     its handler runs                                    cut short at its next checkpoint; a value
@@ -15,7 +15,7 @@ from actorflow.core.envelope import WITHDRAWN, Envelope
 from actorflow.runtime.cell import Cell
 from actorflow.runtime.mailbox import Mailbox
 
-__all__ = ["cut_short", "take_back", "withdraw"]
+__all__ = ["cut_short", "withdraw"]
 
 
 def withdraw(mailbox: Mailbox, envelope: Envelope) -> bool:
@@ -28,14 +28,6 @@ def withdraw(mailbox: Mailbox, envelope: Envelope) -> bool:
         mailbox.release_key(envelope)
     mailbox.ledger.acknowledge(envelope)
     return True
-
-
-def take_back(mailbox: Mailbox, envelope: Envelope) -> None:
-    """Forget a tick or a notice of the runtime's own that waits, wherever: it is not wanted any
-    more."""
-    if _taken_out(mailbox, envelope):
-        mailbox.acked += 1
-        mailbox.kernel.acknowledge(envelope)
 
 
 def _taken_out(mailbox: Mailbox, envelope: Envelope) -> bool:

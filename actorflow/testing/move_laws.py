@@ -49,7 +49,7 @@ def atomic_turn(story: Story) -> list[str]:
             happened = turn.happened
             if happened is not None:
                 names = following.begun.amiss[not happened]
-                if names and turn.begun.incarnation == following.begun.incarnation:
+                if names:
                     how = "took effect" if happened else "has not happened"
                     texts.append(
                         f"{turn.begun} {how}, and the next turn has found {', '.join(names)} "

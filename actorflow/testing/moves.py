@@ -87,8 +87,8 @@ class Move(NamedTuple):
         actor: and of the actor or worker; who is spawned anew is another one.
         incarnation: Of the actor, from 1.
         restored: For "begun": whether the actor goes on from fields that a store had.
-        amiss: For "begun": the fields that are not as the turn before has left them, which must be
-            none if that took effect; and those that are not as it has found them.
+        amiss: For "begun": the fields that are not as the turn before, of the same incarnation, has
+            left them, which must be none if that took effect; and those not as it has found them.
         changed: For "ended": the fields that the handler has left other than it found them.
         digest: Of the fields of a durable actor then.
         raised: What the handler raised, or "".

@@ -38,7 +38,8 @@ class SeenMailbox(Mailbox):
         super().put(envelope, committed=committed)
 
     def put_due(self, envelope: Envelope, *, front: bool = False) -> None:
-        self._say(self._recording.came_back(envelope), envelope)
+        cut_off = self._recording.leave(envelope)  # Else it is new, or was set aside.
+        self._say("given back" if cut_off else "due", envelope)
         super().put_due(envelope, front=front)
 
     def redeliver(self, envelope: Envelope, delay: float, position: str) -> None:
@@ -130,11 +131,6 @@ class Recording:
         self._open.discard(envelope)
         return running
 
-    def came_back(self, envelope: Envelope) -> Kind:
-        """It is put ahead of others: as a new one, after a turn that was cut off, or after it was
-        set aside."""
-        return "given back" if self.leave(envelope) else "due"
-
     # Lines ----------------------------------------------------------------------------
 
     def say_of_box(self, kind: Kind, mailbox: Mailbox, envelope: Envelope, **more: Any) -> None:
@@ -145,47 +141,33 @@ class Recording:
         self.say(kind, kernel, mailbox.path, envelope, piece=piece, box=box, **more)
 
     def say(self, kind: Kind, kernel: Any, path: str, envelope: Envelope, **more: Any) -> None:
-        """Write a line, unless the process is dead."""
-        life = self._life
-        if life.dead:
-            return
+        """Write a line of what becomes of *envelope*."""
         own = message_id(envelope)
         copy = self._copies.get(envelope)
         if copy is None:
             self._counts[kernel, own] += 1
             copy = self._copies[envelope] = self._counts[kernel, own]
-        self._add(
-            Move(
-                kind=kind,
-                life=life.number,
-                step=life.steps.count,
-                at=life.now(),
-                path=path,
-                system=kernel.name,
-                run=self.number(kernel),
-                message=own,
-                copy=copy,
-                attempt=envelope.attempt,
-                priority=envelope.priority,
-                **more,
-            )
+        self._write(
+            kind,
+            path,
+            kernel.name,
+            own,
+            run=self.number(kernel),
+            copy=copy,
+            attempt=envelope.attempt,
+            priority=envelope.priority,
+            **more,
         )
 
     def note(self, kind: Kind, path: str, message: str) -> None:
         """Write a line of what the outside knows, or the disk has."""
+        self._write(kind, path, path.split("/", 2)[1], message)
+
+    def _write(self, kind: Kind, path: str, system: str, message: str, **more: Any) -> None:
         life = self._life
-        if not life.dead:
-            self._add(
-                Move(
-                    kind=kind,
-                    life=life.number,
-                    step=life.steps.count,
-                    at=life.now(),
-                    path=path,
-                    system=path.split("/", 2)[1],
-                    message=message,
-                )
-            )
+        if not life.dead:  # What a dead process does nobody sees.
+            step, at = life.steps.count, life.now()
+            self._add(Move(kind, life.number, step, at, path, system, message, **more))
 
     def _watch(self, ledger: Any, kernel: Any) -> None:
         """Hear of all that leaves for good."""

@@ -222,7 +222,6 @@ KEPT: dict[str, list[list[Move]]] = {
         [*turn("1"), *turn("2", amiss=((), ("sum",)))],
         [*turn("1", fate="stashed"), *turn("2", amiss=((), ("sum",)))],
         [*turn("1", fate="dead", raised="OSError"), *turn("2", amiss=(("sum",), ()))],
-        [*turn("1"), *turn("2", incarnation=2, amiss=(("sum",), ()))],
         [*turn("1", outbox=(Sent("/s/b", "1.0"),))[:2], SENT, line("acknowledged", path="/s")],
         [*turn("1", fate="dead", raised="OSError"), accepted("start-2.0", path="/s/b", sent=True)],
         [*turn("1"), accepted("start-2.0", path="/s/b", sent=True, step=9)],
