@@ -222,11 +222,11 @@ def exactly_once(story: Story) -> list[str]:
     if "answered" in story.kinds:
         texts += _answered_again(story.moves, paths)
     if story.restored:
-        foreign, there = _foreign(story.moves), _settled(story)
+        again, there = _may_come_again(story.moves), _settled(story)
         for lives in paths.values():
             for number, (one, other) in enumerate(itertools.pairwise(lives), 1):
                 later = list(itertools.chain.from_iterable(lives[number:]))
-                texts += _gone_on_otherwise(one, other[0].begun, later, foreign, there)
+                texts += _gone_on_otherwise(one, other[0].begun, later, again, there)
     return texts
 
 
@@ -249,11 +249,18 @@ def _answered_again(moves: Sequence[Move], paths: Mapping[str, list[list[Told]]]
                         yield f"{each.begun}, though the outside had the answer: {begun}"
 
 
-def _foreign(moves: Sequence[Move]) -> set[str]:
-    """Messages of systems that begin anew with each life, and number them as before."""
-    abroad = {move.message for move in moves if "/" in move.message}
-    durable = {move.system for move in moves if move.digest} if abroad else set()
-    return {message for message in abroad if message.partition("/")[0] not in durable}
+def _may_come_again(moves: Sequence[Move]) -> set[str]:
+    """Messages of systems that begin anew with each life, and number them as before; and what was
+    asked for a message that was given up: who asks that again begins it all anew."""
+    durable = {move.system for move in moves if move.digest}
+    dead = {move.message for move in moves if move.kind == "dead"}
+    found = set()
+    for message in {move.message for move in moves}:
+        home, slash, _ = message.partition("/")
+        above = itertools.accumulate(message.split("."), "{}.{}".format)
+        if slash and home not in durable or not dead.isdisjoint({*above} - {message}):
+            found.add(message)
+    return found
 
 
 def _settled(story: Story) -> set[tuple[str, str]] | None:
@@ -268,7 +275,7 @@ def _gone_on_otherwise(
     life: list[Told],
     first: Move,
     later: list[Told],
-    foreign: set[str],
+    anew: set[str],
     there: set[tuple[str, str]] | None,
 ) -> Iterator[str]:
     """How an actor has gone on with its *first* turn, and *later* ones, that does not go together
@@ -280,7 +287,7 @@ def _gone_on_otherwise(
     if first.digest not in left:
         yield f"{first} has fields that no turn of the life before has left"
         return
-    again = {turn.begun.message for turn in later} - foreign
+    again = {turn.begun.message for turn in later} - anew
     survived = happened[: left.index(first.digest)]
     for turn in survived:
         if there is None or turn.ended is None or turn.fate is None:

@@ -260,6 +260,11 @@ KEPT: dict[str, list[list[Move]]] = {
         [*FIRST, line("answered"), line("lost", path="/"), *turn("1", life=2, actor=2)],
         [*turn("1"), line("answered"), *turn("1", life=2, actor=2)],  # Nothing has changed.
         [*SENDS, SENT, *GOES_ON, DONE, line("over", life=2)],
+        [  # Its asker was given up, and asks anew.
+            line("dead", "1"),
+            *turn("1.0", found=b"0", left=b"1", changed=("sum",)),
+            *turn("1.0", life=2, actor=2, incarnation=2, found=b"1", restored=True),
+        ],
     ],
 }
 
