@@ -81,7 +81,11 @@ class Restart:
 
 @attrs.frozen
 class Stop:
-    """End the actor for good; its mail becomes dead letters (`stopped`)."""
+    """End the actor for good; its mail becomes dead letters (`stopped`).
+
+    Of a stage it is this worker that ends. The others go on; with the last one the stage has
+    stopped, and its mail and what comes later become dead letters.
+    """
 
 
 @attrs.frozen

@@ -243,7 +243,7 @@ def _send(cell: Cell, effects: Effects) -> None:
         if delay > 0 and not mailbox.closed:
             put_later(mailbox, envelope, theirs.now() + delay)
             continue
-        if mailbox.overflow in SPILLS and not mailbox.closed and mailbox.free() <= 0:
+        if mailbox.overflow in SPILLS and mailbox.free() <= 0:
             spilled[mailbox.path] = spilled.get(mailbox.path, 0) + 1
         mailbox.put(envelope, committed=True)
     for path, count in spilled.items():

@@ -16,6 +16,7 @@ asking anybody: nothing due, nothing paused, no keys, no deadlines, no ranks to 
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -163,7 +164,7 @@ class Mailbox:
 
     def has_room(self) -> bool:
         """Whether one more message may be put without waiting."""
-        if self.closed or self.overflow != "block":
+        if self.overflow != "block":
             return True
         return self.free() > 0 and not self.writers
 
@@ -176,7 +177,10 @@ class Mailbox:
         return self.path.rpartition("/")[2] == name
 
     def free(self) -> int:
-        """Places that nobody has been promised; below 0 after a spill."""
+        """Places that nobody has been promised; below 0 after a spill, and no end of them once
+        it is closed."""
+        if self.closed:
+            return sys.maxsize
         if self.capacity == 0:
             return len(self.idle) - len(self.queue) - self.reserved
         return self.limit - len(self.queue) - self.reserved
@@ -266,7 +270,7 @@ class Mailbox:
     def room_made(self) -> None:
         """Promise freed places to the writers that wait, in the order they came."""
         writers = self.writers
-        while writers and (self.closed or self.free() >= writers[0].places):
+        while writers and self.free() >= writers[0].places:
             self.reserved += 1
             reschedule(writers.popleft().task)
 

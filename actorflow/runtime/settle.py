@@ -162,7 +162,7 @@ def targets_of(cell: Cell) -> list[Mailbox]:
 async def make_room(cell: Cell, targets: list[Mailbox]) -> MailboxFull | None:
     """Wait until each of *targets* has room for one; answers an error if one refuses."""
     for mailbox in targets:
-        if mailbox.overflow == "fail" and mailbox.free() <= 0 and not mailbox.closed:
+        if mailbox.overflow == "fail" and mailbox.free() <= 0:
             return MailboxFull(mailbox.path, mailbox.capacity)
     sends = cell.turn is not None and cell.turn.effects is not None and cell.turn.effects.sends
     granted: Mailbox | None = None

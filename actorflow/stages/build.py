@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from actorflow.core.timings import Histogram, Timings
-from actorflow.errors import ConfigurationError
+from actorflow.errors import ConfigurationError, NotRunningError
 from actorflow.graph.joining import is_wiring
 from actorflow.graph.stage import Stage
 from actorflow.policies.cache import GateBesideCache
 from actorflow.policies.chain import Chain
 from actorflow.policies.supervision import ChildSpec
-from actorflow.runtime.cell import Cell
+from actorflow.runtime.cell import Cell, Ending
+from actorflow.runtime.child import Child, State
 from actorflow.runtime.declare import Plan
+from actorflow.runtime.endings import abandon, uncover
 from actorflow.runtime.kernel import Kernel, Ledger
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.refill import cover
@@ -37,6 +39,9 @@ RESTART_WINDOW = 30.0
 #: Seconds a surplus worker has to end its turn: as long as that takes, since a thread cannot be
 #: cut short and no message may be worked on twice. A run that ends kills its workers at once.
 WORKER_SHUTDOWN = 1e9
+
+#: Why a stage has no workers while its run goes on.
+_STOPPED = "a policy has answered Stop() to each of its workers, and what comes is a dead letter"
 
 
 def chain_of(stage: Stage[Any, Any], defaults: Sequence[Any], shared: dict[str, Any]) -> Chain:
@@ -162,6 +167,8 @@ class StageCell(SupervisorCell):
 
     def resize(self, workers: int) -> None:
         """Have *workers* workers from now on; surplus ones end after their turn."""
+        if self.mailbox.closed:
+            raise NotRunningError(f"stage {self.stage.name!r} has stopped: {_STOPPED}")
         if type(workers) is not int or workers < 1:
             raise ConfigurationError(f"stage {self.stage.name!r}.workers", workers, "1 or more")
         alive = {
@@ -184,6 +191,15 @@ class StageCell(SupervisorCell):
         for cell in self.each_worker(lambda cell: cell):
             self._equip(cell)
         self.mailbox.wake_for_work()
+
+    def _bury(self, child: Child, ending: Ending) -> None:
+        """A worker is gone for good. With the last one whose policies answered `Stop` the stage
+        has nobody left: its mail becomes dead letters, now and from now on."""
+        super()._bury(child, ending)
+        left = any(each.state is not State.DOWN for each in self.children.values())
+        if ending.kind == "stopped" and self._ending is None and not left:
+            abandon(self.mailbox)
+            uncover(self.mailbox)
 
     def _equip(self, cell: Any) -> None:
         equip(cell, self.chain, worker=int(cell.id) - 1)

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 __all__ = ["MUTANTS"]
 
+STOPPED = "tests/flows/test_stopped_stages.py"
 FOUND = "tests/actors/test_found_by_stories.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -78,5 +79,19 @@ MUTANTS: tuple[Mutant, ...] = (
         "    timer.tick = tick\n    if delay",
         "    if delay",
         (f"{FOUND}::test_a_tick_that_waits_is_taken_back_over_a_death",),
+    ),
+    Mutant(
+        "stage_without_workers_keeps_its_mail",
+        "stages/build.py",
+        "            abandon(self.mailbox)",
+        "            pass",
+        (f"{STOPPED}::test_siblings_of_a_branch_that_has_stopped_are_called_off",),
+    ),
+    Mutant(
+        "closed_mailbox_has_no_room",
+        "runtime/mailbox.py",
+        "        if self.closed:\n            return sys.maxsize",
+        "        if False:\n            return sys.maxsize",
+        (f"{STOPPED}::test_the_last_worker_takes_its_stage_with_it",),
     ),
 )
