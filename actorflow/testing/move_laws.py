@@ -99,8 +99,12 @@ def order(story: Story) -> list[str]:
             taken.pop(here, None)
         elif kind == "given back" and not move.piece and here in taken:
             accepted[here] = taken[here]
-    overtaken = [text for lane in begun.values() for text in _overtaken(lane, story.keyed)]
-    return [*overtaken, *_side_by_side(story.moves)] if story.keyed else overtaken
+    texts = [text for lane in begun.values() for text in _overtaken(lane, story.keyed)]
+    if story.keyed:
+        texts += _side_by_side(story.moves)
+    if "stashed" in story.kinds:
+        texts += _unstashed(story.moves)
+    return texts
 
 
 def _overtaken(lane: list[tuple[int, Move]], keyed: bool) -> Iterator[str]:
@@ -135,8 +139,32 @@ def _side_by_side(moves: Sequence[Move]) -> Iterator[str]:
                 holders.pop(keys.pop(move.of, ()), None)
 
 
+def _unstashed(moves: Sequence[Move]) -> Iterator[str]:
+    """Who of those that were unstashed together is begun before one that was stashed earlier."""
+    went: dict[tuple[Any, ...], int] = {}
+    back: dict[tuple[Any, ...], tuple[int, int]] = {}
+    latest: dict[int, tuple[int, Move]] = {}
+    group = last = -1
+    for number, move in enumerate(moves):
+        here = (move.box, *move.of)
+        if move.kind == "stashed":
+            went[here] = number
+        elif move.kind == "due" and here in went:
+            group, last = group if number == last + 1 else number, number
+            back[here] = group, went.pop(here)
+        elif move.kind == "aside":
+            back.pop(here, None)
+        elif move.kind == "begun" and here in back:
+            together, place = back.pop(here)
+            before = latest.get(together)
+            if before is not None and place < before[0]:
+                yield f"{move} was stashed before, and begun after: {before[1]}"
+            latest[together] = max(before or (place, move), (place, move), key=lambda it: it[0])
+
+
 def attempts(story: Story) -> list[str]:
-    """The number of a message's attempt rises by one with each that has failed."""
+    """The number of a message's attempt rises by one with each that has failed, and it is begun
+    no sooner than its retry is due."""
     texts, last = [], dict[tuple[Any, ...], Told]()
     if not story.kinds & {"retried", "given back"}:
         return []
@@ -150,6 +178,8 @@ def attempts(story: Story) -> list[str]:
         wanted = before.begun.attempt + (fate != "given back")
         if fate in ("retried", "given back") and begun.attempt != wanted:
             texts.append(f"{begun} follows {before.begun}, which was {fate}")
+        if before.fate is not None and begun.at < before.fate.until - EARLY:
+            texts.append(f"{begun} is too early for {before.begun}, {before.fate}")
     return texts
 
 

@@ -95,6 +95,7 @@ class Move(NamedTuple):
         stashed: Whether the turn puts its message aside.
         outbox: What it sends if it takes effect.
         reason: Of a dead letter.
+        until: For "retried": when it is to come again.
     """
 
     kind: Kind
@@ -125,6 +126,7 @@ class Move(NamedTuple):
     stashed: bool = False
     outbox: tuple[Sent, ...] = ()
     reason: str = ""
+    until: float = 0.0
 
     @property
     def of(self) -> tuple[int, int, str, int]:
@@ -136,5 +138,6 @@ class Move(NamedTuple):
         more += f" changed {', '.join(self.changed)}" if self.changed else ""
         more += f" raised {self.raised}" if self.raised else ""
         more += f" ({self.reason})" if self.reason else ""
+        more += f" until {self.until:.6f}" if self.kind == "retried" else ""
         what = f"message {self.message} " if self.message else ""
         return f"{self.life}.{self.step} {self.at:.6f} {self.path} {what}{self.kind}{more}"

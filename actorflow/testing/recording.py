@@ -43,7 +43,8 @@ class SeenMailbox(Mailbox):
         super().put_due(envelope, front=front)
 
     def redeliver(self, envelope: Envelope, delay: float, position: str) -> None:
-        self._say("retried", envelope)
+        now = self.kernel.ports.simulation.now()
+        self._say("retried", envelope, until=now + delay)
         self._recording.leave(envelope)
         super().redeliver(envelope, delay, position)
 

@@ -40,7 +40,8 @@ class Simulation(Generic[T]):
         seed: Of the simulation.
         virtual_seconds: How long it took, in virtual time.
         history: What the outside was told and has seen.
-        moves: What has happened to messages, over all lives; `LAWS` are checked on it.
+        moves: What has happened to messages, over all lives; `LAWS` are checked on it. As the
+            trace, it is as long as the lives, which `max_steps` bounds.
         lives: How many lives there were: one more than deaths.
         unfired: The faults that did not happen, as there was no such step, commit or turn.
     """

@@ -55,6 +55,12 @@ class Crash(BaseException):
     """A handler crashes, as it is told to."""
 
 
+def answers(answer: Any, body: Body) -> bool:
+    """Whether *answer* is one to *body*; who leaves it out, answers nothing."""
+    said = "soon" if any(verb == "reply" for verb, *_ in body[1]) else body[0]
+    return answer in (None, said)
+
+
 @attrs.frozen
 class LeavesOut:
     """A policy: what has failed twice is left out."""
@@ -171,7 +177,8 @@ class Player(Actor):
                 ctx.tell(ActorRef(f"{own}/{to}"), body, delay=delay, priority=priority)
             case "ask", to, body:
                 with contextlib.suppress(AskError, ActorStopped, MailboxFull):
-                    await ctx.ask(ActorRef(f"{own}/{to}"), body, timeout=20.0)
+                    answer = await ctx.ask(ActorRef(f"{own}/{to}"), body, timeout=20.0)
+                    self.had = self.had if answers(answer, body) else (*self.had, -body[0])
             case "sleep", seconds:
                 await trio.sleep(seconds)
             case "timer", key, seconds, body:
@@ -316,7 +323,8 @@ async def _client(
             await refs[each.to].tell(each.body, priority=each.priority)
         else:
             with contextlib.suppress(AskError):
-                await refs[each.to].ask(each.body, timeout=each.timeout)
+                answer = await refs[each.to].ask(each.body, timeout=each.timeout)
+                assert answers(answer, each.body), f"{answer!r} is no answer to {each.body}"
         done.add(number)
 
 
@@ -324,7 +332,8 @@ def _check(world: World, story: Story, had: Counter[int]) -> None:
     """Nothing is done more often than it was sent; and as often, if nothing has died."""
     tries: Counter[int] = world.outside["tries"]
     wrong = [-number for number in had if number < 0]
-    assert not wrong, f"ticks came that were cancelled, or once more: {wrong}"
+    text = "ticks came that were cancelled, or once more, or questions had the answers of others"
+    assert not wrong, f"{text}: {wrong}"
     dead = any(each.kind == "dead" for each in world.moves) or world.lost
     dead = dead or any(each.skips for each in story.people)
     for each in itertools.chain.from_iterable(story.clients):

@@ -167,6 +167,9 @@ FIRST = turn("1", found=b"0", left=b"1", changed=("sum",))
 SENDS = turn("1", found=b"0", left=b"1", outbox=(Sent("/s/b", "1.0"),))
 GOES_ON = turn("2", life=2, actor=2, incarnation=2, found=b"1", restored=True)
 
+#: Two that wait for being unstashed.
+STASHED = [*turn("1", fate="stashed"), *turn("2", fate="stashed")]
+
 BROKEN: dict[str, list[list[Move]]] = {
     "one turn": [
         [*turn("1")[:1], *turn("2")],
@@ -195,10 +198,12 @@ BROKEN: dict[str, list[list[Move]]] = {
         [accepted("1"), *turn("1", fate="given back"), accepted("2"), *turn("2"), *turn("1")],
         [accepted("1"), accepted("2"), *turn("2", key="k"), *turn("1", key="k")],
         [*turn("1", fate="retried", raised="OSError", key="k"), *turn("2", key="k")],
+        [*STASHED, line("due", "2"), line("due", "1"), *turn("2"), *turn("1")],
     ],
     "attempts": [
         [*turn("1", fate="retried"), *turn("1")],
         [*turn("1", fate="given back"), *turn("1", attempt=2)],
+        [*turn("1", fate="retried", until=5.0), *turn("1", attempt=2, at=4.0)],
     ],
     "no silent drop": [
         [accepted("1"), line("over")],
@@ -235,11 +240,15 @@ KEPT: dict[str, list[list[Move]]] = {
         [*turn("1", fate="dead", raised="OSError", key="k"), *turn("2", key="k")],
         [*turn("1", fate="diverted", raised="OSError", key="k"), *turn("2", key="k")],
         [accepted("1"), *turn("1", fate="retried"), accepted("2"), *turn("2"), *turn("1")],
+        [*STASHED, line("due", "2"), line("due", "1"), *turn("1"), *turn("2")],
+        [*STASHED, line("due", "1"), line("aside"), line("due", "2"), *turn("2"), *turn("1")],
+        [*STASHED, line("due", "2"), *turn("2"), line("due", "1"), *turn("1")],
     ],
     "attempts": [
         [*turn("1", fate="retried"), *turn("1", attempt=2)],
         [*turn("1", fate="given back"), *turn("1")],
         [*turn("1", fate="retried"), *turn("1", copy=2)],
+        [*turn("1", fate="retried", until=5.0), *turn("1", attempt=2, at=5.0)],
         [*turn("1", fate="retried"), *turn("1", life=2)],
     ],
     "no silent drop": [
