@@ -13,7 +13,8 @@
         crash_points(main).check()
 
 Some of it is for tests of one actor or stage (`Probe`, `StageHarness`, `StrictSystem`,
-`virtual_run`); some finds what no example would (`supervision_trees`, `assert_linearizable`).
+`assert_enqueued`, `virtual_run`); some finds what no example would (`supervision_trees`,
+`assert_linearizable`).
 
 `store_conformance` holds a store of your own to the promises that the runtime builds on:
 
@@ -30,6 +31,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actorflow.testing.crash_points import CrashReport, crash_points
+from actorflow.testing.enqueued import assert_enqueued, drain
 from actorflow.testing.exploring import NotReplayable, Violation
 from actorflow.testing.fault_strategies import FAULT_KINDS, fault_plans
 from actorflow.testing.faults import (
@@ -143,9 +145,11 @@ __all__ = [
     "WallClock",
     "WorkerProcessDies",
     "World",
+    "assert_enqueued",
     "assert_linearizable",
     "command",
     "crash_points",
+    "drain",
     "fault_plans",
     "find_counterexample",
     "flow_script",
