@@ -113,6 +113,7 @@ class Bridge:
         Raises:
             StoreError: The store cannot be opened.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()  # Calls are shielded: who tries again ends.
         self._token = trio.lowlevel.current_trio_token()
         simulated = simulation()
         if simulated is not None:

@@ -182,6 +182,8 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
             mailbox.ledger.acknowledge(envelope)
         case Divert(to):
             mailbox.acked += 1
+            if cell.kept is not None:
+                cell.kept.give_up(envelope)
             mailbox.ledger.divert(envelope, to)
         case _:
             reason: Reason = decision.reason if isinstance(decision, Quarantine) else "failed"

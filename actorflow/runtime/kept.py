@@ -104,6 +104,7 @@ class Kept:
         """The fields as they are become those of the next `note`, and *value*, or what the turn
         said instead, the answer; an error if they cannot be written."""
         lease = cell.lease
+        self._answer = None  # That of a turn whose messages found no room, if there is one.
         try:
             self._next = encode(cell.state)
             if lease is not None and self._is_asked(lease):
@@ -135,7 +136,8 @@ class Kept:
         self._journal.forget(message_id(envelope))
 
     def give_up(self, envelope: Envelope) -> None:
-        """The turn of *envelope* leaves no answer: what it asked will not be asked again."""
+        """*envelope* leaves this actor without an answer of it: what it asked here will not be
+        asked again."""
         self.unask(envelope)
         self._journal.forget(message_id(envelope))
 

@@ -188,6 +188,8 @@ def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Again | Literal[True
         case Divert(to):
             _take(mailbox, lane)
             mailbox.acked += 1
+            if cell.kept is not None:
+                cell.kept.give_up(envelope)
             mailbox.ledger.divert(envelope, to)
             if envelope.key is not None:
                 mailbox.release_key(envelope)

@@ -16,11 +16,12 @@ __all__ = ["virtual_clock"]
 FOR_EVER = 999_999_999.0
 
 
-def virtual_clock(idle: Callable[[], object]) -> MockClock:
+def virtual_clock(idle: Callable[[], object], moved: Callable[[], object]) -> MockClock:
     """A clock at 0 that jumps.
 
     Args:
-        idle: Called when the loop has nothing to run, before the clock jumps.
+        idle: Called when the loop has nothing to run, before the clock jumps,
+        moved: and when it has.
     """
     clock = MockClock(autojump_threshold=0)
     jump, now = clock.jump, 0.0
@@ -29,6 +30,7 @@ def virtual_clock(idle: Callable[[], object]) -> MockClock:
         nonlocal now
         jump(seconds)
         now += seconds
+        moved()
 
     def current_time() -> float:
         return now

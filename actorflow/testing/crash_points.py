@@ -123,6 +123,7 @@ def crash_points(
 
     Raises:
         Exception: What *main* raises undisturbed.
+        ConfigurationError: Something that is kept in the `World` cannot be copied.
         NotReplayable: It goes another way undisturbed when it is run again.
         ConfigurationError: An argument is wrong.
     """
@@ -193,6 +194,7 @@ def _undisturbed(main: Main, seed: int, cancel: bool) -> tuple[Lives, dict[Fault
     assert first.trace is not None
     assert again.trace is not None
     if first.trace.digest == again.trace.digest and _told(first) == _told(again):
+        again.world._copied()  # Each death will.
         return again, marks
     ways = itertools.zip_longest(first.trace, again.trace)
     apart = next((each for each in ways if each[0] != each[1]), None)

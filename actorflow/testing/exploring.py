@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from actorflow.errors import ConfigurationError
 from actorflow.testing.faults import Fault, FaultPlan
 from actorflow.testing.laws import LawBroken, StoredResults, other_results, stored_results
 from actorflow.testing.life import Mark, SimulationStuck, wants_world
@@ -234,7 +235,10 @@ class _Explorer:
             most = task.max_steps
             if not isinstance(error, SimulationStuck):  # It has not come as far.
                 most = max(most, MAX_STEPS)
-            line = line_for(task.main, task.seed, plan, most, within=task.within)
+            same = True if task.results is not None else None
+            line = line_for(
+                task.main, task.seed, plan, most, within=task.within, same_results=same
+            )
             place = "" if error is None else where(error)
             found = Violation(plan, text, line, place)
             self.explored.violations.setdefault(plan, (number, found))
@@ -271,15 +275,19 @@ class _Past:
         self._worlds: dict[Fault, World] = {}
         self._lives = Lives(task.main, task.seed, FaultPlan(), task.max_steps, None)
         self._lives.watch = self._note
-        error = self._lives.live()
+        self._refused: ConfigurationError | None = None
+        error = self._lives.live() or self._refused
         if error is not None:
             raise error
 
     def _note(self, when: Any) -> None:
         life = self._lives.last
         point = point_at(life.mark(), when, cancel=False)
-        if self._task.marks.get(point) == life.mark():
-            self._worlds[point] = self._lives.world._snapshot(life.past(when))
+        if self._task.marks.get(point) == life.mark() and self._refused is None:
+            try:
+                self._worlds[point] = self._lives.world._snapshot(life.past(when))
+            except ConfigurationError as error:  # Trio would only log it.
+                self._refused = error
 
     def go_on(self, plan: FaultPlan, takes_world: bool) -> Lives | None:
         """The lives after the first one of *plan*, if that went as undisturbed."""

@@ -68,6 +68,12 @@ class Fault:
 
     __repr__ = _short
 
+    @property
+    def lasts(self) -> float:
+        """For how many virtual seconds it goes on once it has begun; of what never ends by itself
+        the system must get on without it, so that is none."""
+        return 0.0
+
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """As Hypothesis prints it in a script."""
         printer.text(_short(self))
@@ -137,6 +143,10 @@ class CommitSlow(Fault):
 
     commit: int = attrs.field(validator=checks.whole)
     seconds: float = attrs.field(validator=checks.a_duration)
+
+    @property
+    def lasts(self) -> float:
+        return self.seconds
 
 
 @attrs.frozen(repr=False)
@@ -256,6 +266,10 @@ class HandlerSlow(Fault):
     path: str = attrs.field(validator=checks.a_path)
     turn: int = attrs.field(validator=checks.whole)
     seconds: float = attrs.field(validator=checks.a_duration)
+
+    @property
+    def lasts(self) -> float:
+        return self.seconds
 
 
 @attrs.frozen(repr=False)

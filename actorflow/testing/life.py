@@ -32,8 +32,15 @@ from actorflow.testing.faults import (
 )
 from actorflow.testing.handlers import HandlerFaults
 from actorflow.testing.recording import Recording
-from actorflow.testing.schedule import seeded_chance, seeded_schedule
-from actorflow.testing.steps import BookedSteps, Steps, TracedSteps, WatchedSteps
+from actorflow.testing.schedule import lift_shields, seeded_chance, seeded_schedule
+from actorflow.testing.steps import (
+    BookedSteps,
+    Steps,
+    TracedSteps,
+    WatchedSteps,
+    collected_by_steps,
+    keep_for_ever,
+)
 from actorflow.testing.trace import Trace
 from actorflow.testing.world import World
 
@@ -44,10 +51,6 @@ ENDING_STEPS = 10_000
 
 #: What `main` must be.
 WANTED = "an async function of nothing, or of the world"
-
-#: Loops that could not be ended. Were they collected, each of their tasks would complain.
-_LEFT_BEHIND: list[Any] = []
-
 
 class Mark(NamedTuple):
     """How far a life has come.
@@ -126,7 +129,7 @@ class Life:
         end: How far it came until it died, was cut short or ended.
         broken: What did not add up of its messages when that was seen first.
         fired: The faults that have happened,
-        struck: and when the last of them did.
+        struck: and when the last of them was over.
     """
 
     def __init__(
@@ -151,7 +154,7 @@ class Life:
         self._loud: int | None = None
         self.fired: set[Fault] = set()
         self.struck = 0.0
-        self._clock = virtual_clock(lambda: self.steps.idle())
+        self._clock = virtual_clock(lambda: self.steps.idle(), lambda: self.steps.moved())
         self.now: Callable[[], float] = self._clock.current_time
         self._trace = trace
         self._booked = booked
@@ -160,7 +163,8 @@ class Life:
         self._max_steps = max_steps
         self._scope: trio.CancelScope | None = None
         self._past = world.past
-        self._trouble: SimulationStuck | None = None
+        self._trouble: Exception | None = None
+        self._unshielded: list[trio.lowlevel.Task] = []
         self.commits = CommitFaults(plan, number, self.fire)
         self.handlers = HandlerFaults(self.note, self.fire)
         self.recording = Recording(self, world.moves)
@@ -202,6 +206,7 @@ class Life:
         self.world._begin(self)
         try:
             with (
+                collected_by_steps(self.steps),
                 seeded_schedule(f"{self.world.past}/schedule"),
                 seeded_chance(f"{self.world.past}/random"),
             ):
@@ -218,6 +223,9 @@ class Life:
                 logging.disable(self._loud)
             self.world.past = self._past
             self.world._end(self.seconds)
+            for task in self._unshielded:
+                if getattr(task.coro, "cr_frame", None) is not None:  # Its loop went without it.
+                    keep_for_ever(task)
         if self._trouble is not None:
             self.error = self._trouble
 
@@ -247,10 +255,13 @@ class Life:
                 self.fire(suffix)
         for store in self.stores:
             store.die()
-        self.world._died(self.commits.undo or (), excused=self.commits.excused)
+        try:
+            self.world._died(self.commits.undo or (), excused=self.commits.excused)
+        except ConfigurationError as error:  # Trio would only log it, as of any instrument.
+            self._trouble = self._trouble or error
         self.dead, self.seconds = True, self.now()
         self._hush()
-        self.steps.at(self.steps.count + ENDING_STEPS, self._abandon)
+        self.steps.at(self.steps.count + ENDING_STEPS, self._lay)
         if self._scope is not None:
             self._scope.cancel()
 
@@ -282,7 +293,7 @@ class Life:
         """*fault* happens; to a ghost nothing does."""
         if not self.dead:
             self.fired.add(fault)
-            self.struck = self.now()
+            self.struck = max(self.struck, self.now() + fault.lasts)
 
     def _look_on(self) -> None:
         """A step is done."""
@@ -325,18 +336,19 @@ class Life:
 
     def _give_up(self, text: str) -> None:
         """End what does not end by itself."""
-        if self._trouble is not None:
-            self._abandon()
+        if self.dead:
+            self._lay()
             return
         where = f"life {self.number}, step {self.steps.count:,}, {self.now():g} s"
         self._trouble = SimulationStuck(f"{where}: {text}")
-        if self.dead:
-            self._abandon()
         self.die()
 
-    def _abandon(self) -> None:
-        """What is left does not end either: leave it behind, with the loop it runs in."""
-        if self._trouble is None:
-            self._trouble = SimulationStuck("what is left of a dead process does not end")
-        _LEFT_BEHIND.append(trio.lowlevel.current_root_task())
+    def _lay(self) -> None:
+        """What is left of a dead process does not end, which nobody ever sees: end it, if it only
+        shields itself; or else leave it behind, with the loop it runs in."""
+        if not self._unshielded:
+            self._unshielded = lift_shields()
+            self.steps.at(self.steps.count + ENDING_STEPS, self._lay)
+            return
+        keep_for_ever(trio.lowlevel.current_root_task())
         vars(self._clock)["current_time"] = _no_more  # The loop asks for it in each round.

@@ -57,7 +57,8 @@ class Recorder:
     """Notes the calls of any number of clients, in the order of their events.
 
     Attributes:
-        operations: All that have ended, and those that were cancelled.
+        operations: All, in the order in which they ended; those that have not, or were cancelled,
+            are unknown.
     """
 
     def __init__(self) -> None:
@@ -86,29 +87,20 @@ class Recorder:
             timeout: Longest wait in seconds.
         """
         key = ref.path if key is None else key
-        invoked = next(self._ticks)
-
-        def note(outcome: Outcome, answer: Any = None) -> None:
-            returned = math.inf if outcome == "unknown" else next(self._ticks)
-            self.operations.append(
-                Operation(
-                    call=message,
-                    invoked=invoked,
-                    returned=returned,
-                    outcome=outcome,
-                    answer=answer,
-                    key=key,
-                    client=client,
-                )
-            )
-
+        begun = Operation(
+            call=message, invoked=next(self._ticks), outcome="unknown", key=key, client=client
+        )
+        self.operations.append(begun)  # So it is if the process dies with it.
         try:
             answer = await ref.ask(message, timeout=timeout)
         except (AskFailed, MailboxFull, NotRunningError):
-            note("failed")  # The turn was taken back, or there never was one.
+            self._end(begun, "failed")  # The turn was taken back, or there never was one.
             raise
-        except BaseException:
-            note("unknown")
-            raise
-        note("returned", answer)
+        self._end(begun, "returned", answer)
         return answer
+
+    def _end(self, begun: Operation, outcome: Outcome, answer: Any = None) -> None:
+        places = range(len(self.operations) - 1, -1, -1)
+        del self.operations[next(at for at in places if self.operations[at] is begun)]
+        ended = attrs.evolve(begun, returned=next(self._ticks), outcome=outcome, answer=answer)
+        self.operations.append(ended)

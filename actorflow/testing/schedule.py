@@ -1,9 +1,12 @@
-"""Make trio's scheduling follow a seed.
+"""Make trio's scheduling follow a seed; and end tasks that nothing else ends.
 
 trio shuffles the tasks that can run, so that nobody relies on their order. The shuffle is
 a function of a seed if it begins from the same order (`_ALLOW_DETERMINISTIC_SCHEDULING`
 sorts the tasks by age first) and draws from the same numbers (`_r`). One alone does not
-replay. Both names are private, and no other file of the house knows them.
+replay. A task that shields itself from cancellation is cancelled none the less, where the
+process that it stands for is dead (`_cancel_status`, and its `_scope` and `_parent`).
+
+All these names are private, and no other file of the house knows them.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 import trio
 import trio._core._run as _run
 
-__all__ = ["ScheduleNotSeedable", "probe", "seeded_chance", "seeded_schedule"]
+__all__ = ["ScheduleNotSeedable", "lift_shields", "probe", "seeded_chance", "seeded_schedule"]
 
 _FLAG = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _DRAWS = "_r"
@@ -50,6 +53,20 @@ def probe(loop: Any = _run) -> None:
             f"{' and '.join(missing)} of trio._core._run is gone; "
             "use a release of trio that this release of actorflow was tested with"
         )
+
+
+def lift_shields() -> list[trio.lowlevel.Task]:
+    """Shield no task of this loop any more from a cancellation around it; answers all of them."""
+    root = trio.lowlevel.current_root_task()
+    tasks = [] if root is None else [root]
+    for task in tasks:  # Which grows meanwhile.
+        for nursery in task.child_nurseries:
+            tasks += nursery.child_tasks
+        status: Any = task._cancel_status
+        while status is not None:
+            status._scope.shield = False
+            status = status._parent
+    return tasks
 
 
 @contextlib.contextmanager

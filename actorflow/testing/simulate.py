@@ -13,7 +13,13 @@ from actorflow.errors import ConfigurationError
 from actorflow.testing.faults import Fault, FaultPlan
 from actorflow.testing.handlers import OF_HANDLERS
 from actorflow.testing.history import Noted
-from actorflow.testing.laws import LawBroken, broken_promises
+from actorflow.testing.laws import (
+    LawBroken,
+    StoredResults,
+    broken_promises,
+    other_results,
+    stored_results,
+)
 from actorflow.testing.life import Life, Mark, wants_world
 from actorflow.testing.lines import MAX_STEPS, line_for
 from actorflow.testing.move_laws import broken_laws
@@ -84,6 +90,7 @@ def simulate(
     max_steps: int = MAX_STEPS,
     all_fire: bool = False,
     within: float | None = None,
+    same_results: bool = False,
 ) -> Simulation[T]:
     """Run ``main()`` or ``main(world)`` in virtual time; the same *seed* gives the same trace, in
     every process.
@@ -105,8 +112,10 @@ def simulate(
         faults: What goes wrong.
         max_steps: Most steps of the scheduler in one life.
         all_fire: Whether each fault must happen. `Simulation.unfired` has those that did not.
-        within: Most virtual seconds that *main* may take to its end after the last fault, which
-            the last life begins with if none is in it.
+        within: Most virtual seconds that *main* may take to its end after the last fault is over,
+            or since its last life has begun if none is in that.
+        same_results: Runs must have the results in the store, at the end, that they have there
+            undisturbed, as for `crash_points`.
 
     Raises:
         Unfired: One did not, with *all_fire*.
@@ -119,17 +128,38 @@ def simulate(
     check_call("simulate()", main, seed, within)
     options.count("simulate() max_steps", max_steps)
     options.flag("simulate() all_fire", all_fire)
+    options.flag("simulate() same_results", same_results)
+    wanted = _undisturbed_results(main, seed, max_steps) if same_results else None
     lives = Lives(main, seed, plan, max_steps, Trace(), within=within)
     error = lives.live()
+    if error is None and wanted is not None:
+        texts = other_results(wanted, stored_results(lives.world._disk))
+        error = LawBroken("; ".join(texts)) if texts else None
     unfired = tuple(each for each in plan.faults if each not in lives.fired)
     if error is None and unfired and all_fire:
         error = Unfired(unfired, lives.paths)
     if error is not None:
-        fire = True if all_fire else None
-        line = line_for(main, seed, plan, max_steps, all_fire=fire, within=within)
+        fire, same = True if all_fire else None, True if same_results else None
+        line = line_for(
+            main, seed, plan, max_steps, all_fire=fire, within=within, same_results=same
+        )
         error.add_note(f"again: {line}")
         raise error
     return _went(lives, seed, unfired)
+
+
+def _undisturbed_results(main: Any, seed: int, max_steps: int) -> StoredResults:
+    """What runs have in the store if nothing goes wrong.
+
+    Raises:
+        Exception: What *main* raises then.
+    """
+    lives = Lives(main, seed, FaultPlan(), max_steps, None)
+    error = lives.live()
+    if error is not None:
+        error.add_note(f"again: {line_for(main, seed, FaultPlan(), max_steps)}")
+        raise error
+    return stored_results(lives.world._disk)
 
 
 def _went(lives: Lives, seed: int, unfired: tuple[Fault, ...]) -> Simulation[Any]:

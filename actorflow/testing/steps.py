@@ -1,17 +1,35 @@
-"""Count the steps of the scheduler, and do what is planned for some of them."""
+"""Count the steps of the scheduler, and do what is planned for some of them.
+
+Garbage is collected at some steps too, and at no other time: where a collection ends an async
+generator, that takes steps of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import trio
 
 from actorflow.testing.trace import Trace
 
-__all__ = ["BookedSteps", "Steps", "TracedSteps", "WatchedSteps"]
+__all__ = [
+    "BookedSteps",
+    "Steps",
+    "TracedSteps",
+    "WatchedSteps",
+    "collected_by_steps",
+    "keep_for_ever",
+]
+
+#: Steps between two collections of garbage: a life of a test has fewer, and a long one no more
+#: garbage than some ten MB.
+COLLECT_EVERY = 20_000
 
 #: Rounds of the event loop in which nothing can run and time has nowhere to jump to.
 IDLE_ROUNDS = 64
@@ -58,6 +76,10 @@ class Steps(trio.abc.Instrument):
             self._idle = 0
             self._stuck()
 
+    def moved(self) -> None:
+        """The clock has jumped: to a deadline, be it one that wakes nobody."""
+        self._idle = 0
+
     def at(self, step: int, action: Callable[[], object]) -> None:
         """Do *action* before *step* too."""
         self._planned.append((step, action))
@@ -68,6 +90,30 @@ class Steps(trio.abc.Instrument):
         while self._planned and self._planned[-1][0] <= self.count:
             self._planned.pop()[1]()
         self._next = self._planned[-1][0] if self._planned else math.inf
+
+
+@contextlib.contextmanager
+def collected_by_steps(steps: Steps) -> Iterator[None]:
+    """Within the block, garbage is collected when *steps* says, and never else."""
+
+    def collect() -> None:
+        gc.collect()
+        steps.at(steps.count + COLLECT_EVERY, collect)
+
+    collects = gc.isenabled()
+    gc.disable()
+    steps.at(COLLECT_EVERY, collect)
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def keep_for_ever(thing: object) -> None:
+    """Never let *thing* be collected, not even when the interpreter ends: a loop that was left
+    behind would have each of its tasks complain."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _latest_first(planned: tuple[int, Callable[[], object]]) -> int:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from actorflow.durability.careful import LIMIT
 from actorflow.durability.memory import MemoryDisk
+from actorflow.errors import ConfigurationError
 from actorflow.flows.results import ItemResult
 from actorflow.flows.stored import read_result
 from actorflow.runtime.ports import VIRTUAL_EPOCH
@@ -23,6 +24,12 @@ from actorflow.testing.laws import Promised, broken_on_disk, held_on_disk
 from actorflow.testing.moves import Move
 
 __all__ = ["ProcessDied", "WallClock", "World"]
+
+#: What a world may have of a user's.
+WANTED = (
+    "something that copy.deepcopy can copy, as a death leaves it as it is then; what cannot be "
+    "copied, such as a lock or a connection, needs a __deepcopy__, or a place outside of the world"
+)
 
 
 class ProcessDied(BaseException):
@@ -120,9 +127,7 @@ class World:
         put_back(other._disk, self._disk._runs)
         other.history._lines, other.moves = list(self.history), self.moves.copy()
         other.clock._ahead = self.clock.time()
-        mine = {name: value for name, value in vars(self).items() if name not in _OURS}
-        if len(mine) > 1 or self.outside:
-            vars(other).update(copy.deepcopy(mine))
+        vars(other).update(self._copied())
         other.past, other._chains = past, self._chains
         other.lost, other._promised = self.lost, self._promised
         return other
@@ -169,7 +174,24 @@ class World:
                 self._promised = Promised.from_now(self._disk, self.history)
                 self._life.recording.note("lost", "/", "")
         self._lines = len(self.history)
-        self._kept = copy.deepcopy({k: v for k, v in vars(self).items() if k not in _OURS})
+        self._kept = self._copied()
+
+    def _copied(self) -> dict[str, Any]:
+        """What is outside of the process, as it is now.
+
+        Raises:
+            ConfigurationError: Something of it cannot be copied.
+        """
+        mine = {name: value for name, value in vars(self).items() if name not in _OURS}
+        try:
+            return copy.deepcopy(mine)
+        except Exception as error:
+            outside = mine.pop("outside")
+            named = {f"world.{name}": value for name, value in mine.items()}
+            if isinstance(outside, dict):
+                named |= {f"world.outside[{name!r}]": value for name, value in outside.items()}
+            where, value = next(filter(_stays, named.items()), ("world.outside", outside))
+            raise ConfigurationError(where, value, f"{WANTED} ({error})") from error
 
     def _end(self, seconds: float) -> None:
         """The process is gone."""
@@ -181,6 +203,15 @@ class World:
             vars(self).update(self._kept)
             del self.history._lines[self._lines :]
             self._kept = None
+
+
+def _stays(named: tuple[str, Any]) -> bool:
+    """Whether it cannot be copied."""
+    try:
+        copy.deepcopy(named[1])
+    except Exception:
+        return True
+    return False
 
 
 _OURS = frozenset(vars(World(0))) - {"outside"}
