@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 
 from actorflow.core.envelope import DEFAULT_PRIORITY, Envelope
+from actorflow.core.letters import Down
 from actorflow.runtime.journal import Journal, key_of
 from actorflow.runtime.reply import EXPECTED, UNASKED
 from actorflow.wire.codec import encode
@@ -74,11 +75,16 @@ class RawCut:
     def pack(self) -> bytes:
         """The bytes; plain work that any thread may do."""
         blocks = [pack_gone(self.gone)] if self.gone else []
-        blocks += pack_messages(self.rows, _unwritten)
+        blocks += pack_messages(self.rows, self._unwritten)
         packed = {key: None if fact is None else encode(fact) for key, fact in self.facts.items()}
         if packed:
             blocks.append(pack_facts(packed))
         return write_cut(self.number, self.full, self.at, blocks)
+
+    def _unwritten(self, key: Key, error: Exception) -> None:
+        """A notice of an end is of this life, as the watch was; any other message is missed."""
+        if not any(row[0] == key and type(row[6]) is Down for row in self.rows):
+            logger.error("message %s cannot be kept: %s", key, error)
 
 
 def slices(journal: Journal) -> int:
@@ -213,6 +219,3 @@ def _more(
         found["since"] = envelope.since + ahead
     return found
 
-
-def _unwritten(key: Key, error: Exception) -> None:
-    logger.error("message %s cannot be kept: %s", key, error)

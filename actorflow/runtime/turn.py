@@ -365,7 +365,7 @@ class Turn:
         return ref  # type: ignore[no-any-return]
 
     def watch(self, ref: ActorRef[Any]) -> None:
-        """Get one `Down` when the actor behind *ref* has ended for good, or at once if it has."""
+        """Get one `Down` when *ref* has ended for good, or at once; of this life of the process."""
         self._own_mailbox("watch()")
         self.note(watch, ref.cell)
 

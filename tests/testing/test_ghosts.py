@@ -15,6 +15,7 @@ from actorflow import Actor, ActorSystem, ConfigurationError, Pipeline, Turn, ac
 from actorflow.durability.memory import MemoryStore
 from actorflow.testing import (
     CommitSlow,
+    CommitTorn,
     Died,
     HandlerSlow,
     LawBroken,
@@ -23,6 +24,7 @@ from actorflow.testing import (
     World,
     assert_linearizable,
     crash_points,
+    disk,
     simulate,
 )
 
@@ -274,3 +276,20 @@ def test_what_goes_wrong_undisturbed_has_a_line_too() -> None:
     with pytest.raises(LookupError) as caught:
         simulate(fails, same_results=True)
     assert caught.value.__notes__ == ["again: simulate(fails, seed=0)"]
+
+
+@pytest.mark.parametrize("fault", [Died(commit=2, when="torn"), CommitTorn(2)], ids=str)
+def test_a_torn_commit_writes_a_part_which_the_store_takes_back(
+    fault: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts: list[int] = []
+    put_back = disk.put_back
+
+    def noted(on: Any, before: Any) -> None:
+        cuts.append(sum(len(kept.cuts) for kept in on._runs.values()))
+        put_back(on, before)
+        cuts.append(sum(len(kept.cuts) for kept in on._runs.values()))
+
+    monkeypatch.setattr(disk, "put_back", noted)
+    simulate(counts_attempts, faults=fault, all_fire=True)
+    assert cuts == [2, 1]
