@@ -17,6 +17,8 @@ if the tests named beside it fail, and *survived* if they pass. Exit code 1 if a
     forking      checkpoints that are kept, and runs that begin with them
     surrounding  what stands around handlers
     stories      what drawn stories of actors have found
+    looked       what people have found who planted faults of their own
+    ghosts       what made the laboratory blind, or hear what is not there
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from collections.abc import Sequence
 from tests.mutants import (
     committing,
     forking,
+    ghosts,
     restoring,
     running,
     stories,
@@ -47,6 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *forking.MUTANTS,
     *surrounding.MUTANTS,
     *stories.MUTANTS,
+    *ghosts.MUTANTS,
 )
 
 

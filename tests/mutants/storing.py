@@ -232,8 +232,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "removed_after_added",
         "durability/cut.py",
         "        blocks = [pack_gone(self.gone)] if self.gone else []\n"
-        "        blocks += pack_messages(self.rows, _unwritten)\n",
-        "        blocks = pack_messages(self.rows, _unwritten)\n"
+        "        blocks += pack_messages(self.rows, self._unwritten)\n",
+        "        blocks = pack_messages(self.rows, self._unwritten)\n"
         "        blocks += [pack_gone(self.gone)] if self.gone else []\n",
         (
             f"{CHAINS}::test_a_message_that_left_and_has_come_back_under_its_id_is_there_as_it_is_now",

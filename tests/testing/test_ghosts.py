@@ -103,7 +103,10 @@ async def test_to_open_a_store_again_and_again_can_be_cancelled() -> None:
     assert tries == 1
 
 
-def test_a_wait_that_a_ghost_shields_is_no_violation() -> None:
+def test_a_wait_that_a_ghost_shields_is_no_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[object] = []
+    monkeypatch.setattr("actorflow.testing.life.keep_for_ever", left.append)
+
     async def main() -> None:
         done = trio.Event()
 
@@ -118,6 +121,7 @@ def test_a_wait_that_a_ghost_shields_is_no_violation() -> None:
 
     report = crash_points(main).check()
     assert report.points > 5
+    assert left == []  # It has ended, and so can be forgotten.
 
 
 SPINS = """
