@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actorflow.durability.store import Change, CutRow, DeadQuery, Owned, ResultRow, Session
+from actorflow.durability.store import Change, CutRow, DeadQuery, Owned, Session
 from actorflow.errors import (
     LeaseLost,
     RunExistsError,
@@ -16,6 +16,7 @@ from actorflow.errors import (
     RunNotFoundError,
     StoreError,
 )
+from actorflow.testing.store_kept import KEPT
 from actorflow.testing.store_steps import Check, begin, letter, raises, same, write
 from actorflow.testing.store_worlds import StoreWorld, new_session
 
@@ -155,6 +156,21 @@ def an_old_owner_cannot_release_or_close_its_successor_away(world: StoreWorld) -
 
 
 @check
+def an_owner_gives_a_run_free_only_by_its_present_epoch(world: StoreWorld) -> None:
+    store, owned = begin(world)
+    store.release("run", owned.epoch)
+    again = store.acquire("run", 0.0)
+    other = world.open(new_session())
+    for epoch in (owned.epoch, again.epoch + 1, 0):
+        store.release("run", epoch)
+        raises(RunInUseError, other.acquire, "run", 1.0)
+    store.renew(1.0, 1)
+    write(store, again, 1, b"cut")
+    store.release("run", again.epoch)
+    same(other.acquire("run", 1.0).epoch, 3)
+
+
+@check
 def a_finished_run_is_only_looked_at(world: StoreWorld) -> None:
     store, owned = begin(world)
     write(store, owned, 1, b"last", status="finished", report=b"report", version="v1")
@@ -281,84 +297,7 @@ def what_is_not_named_in_a_change_stays(world: StoreWorld) -> None:
     same((again.version, again.identity), ("v1", lines))
 
 
-@check
-def results_are_numbered_and_paged(world: StoreWorld) -> None:
-    store, owned = begin(world)
-    rows = [(f"item-{n}", b"%d" % n) for n in range(1, 1501)]
-    write(store, owned, 1, b"one", results=rows[:1201])
-    write(store, owned, 2, b"two", results=rows[1201:])
-    wanted = [ResultRow(n, *row) for n, row in enumerate(rows, 1)]
-    same(store.results("run") == wanted[:1000], True)
-    same(store.results("run", after=1000) == wanted[1000:], True)
-    same(store.results("run", after=10, limit=2), wanted[10:12])
-    same(store.results("run", limit=0), [])
-    same(store.results("other"), [])
-    same(store.load("run").results, 1500)
-
-
-@check
-def dead_letters_are_found_by_each_of_their_facts(world: StoreWorld) -> None:
-    store, owned = begin(world)
-    other = store.acquire("other", 0.0)
-    letters = [letter("a"), letter("b", place="save"), letter("c", reason="poison", error="")]
-    store.commit(Change(run="run", epoch=owned.epoch, dead=letters))
-    store.commit(Change(run="other", epoch=other.epoch, dead=[letter("a", error="OSError")]))
-    names = {
-        DeadQuery(): ["a", "a", "b", "c"],
-        DeadQuery(run="run"): ["a", "b", "c"],
-        DeadQuery(place="save"): ["b"],
-        DeadQuery(reason="poison"): ["c"],
-        DeadQuery(error=""): ["c"],
-        DeadQuery(error="OSError"): ["a"],
-        DeadQuery(id="a", run="run"): ["a"],
-        DeadQuery(seq=1): ["a", "a"],
-        DeadQuery(run="missing"): [],
-    }
-    for query, wanted in names.items():
-        same([row.id for _, row in store.dead(query)], wanted)
-    same(
-        store.dead(DeadQuery(run="run"), after=1, limit=1),
-        [("run", letter("b", seq=2, place="save"))],
-    )
-    same([run for run, _ in store.dead(DeadQuery())], ["other", "run", "run", "run"])
-
-
-@check
-def the_number_of_a_purged_letter_is_not_given_again(world: StoreWorld) -> None:
-    store, _ = begin(world)
-    store.commit(Change(run="run", epoch=1, dead=[letter("a"), letter("b")]))
-    same(store.purge_dead(DeadQuery(id="b")), 1)
-    same(store.purge_dead(DeadQuery(id="b")), 0)
-    store.commit(Change(run="run", epoch=1, dead=[letter("c")]))
-    same([row.seq for _, row in store.dead(DeadQuery())], [1, 3])
-    same((store.load("run").dead, store.runs()[0].dead), (2, 2))
-
-
-@check
-def blame_is_set_and_cleared(world: StoreWorld) -> None:
-    store, _ = begin(world)
-    many = {f"m{n}": n for n in range(1200)}
-    store.commit(Change(run="run", epoch=1, blame=many))
-    store.commit(Change(run="run", epoch=1, blame={"m1": 5, "new": 1}, cleared=["m2", "none"]))
-    wanted = many | {"m1": 5, "new": 1}
-    del wanted["m2"]
-    same(store.load("run").blame == wanted, True)
-    store.commit(Change(run="run", epoch=1, blame={"x": 1}, cleared=["x", *many, "new"]))
-    same(store.load("run").blame, {})
-
-
-@check
-def text_that_is_no_unicode_is_kept_readable(world: StoreWorld) -> None:
-    store, _ = begin(world)
-    odd = letter("id\udc80", text="b\udcffd\x00 é", place="\ud800")
-    store.commit(
-        Change(run="run", epoch=1, dead=[odd], results=[("\udc80", b"")], blame={"\udc80": 1})
-    )
-    found = store.dead(DeadQuery(id="id\udc80"))[0][1]
-    same((found.id, found.text, found.place), ("id\\udc80", "b\\udcffd\x00 é", "\\ud800"))
-    same(store.results("run")[0].id, "\\udc80")
-    store.commit(Change(run="run", epoch=1, cleared=["\udc80"]))
-    same(store.load("run").blame, {})
+CHECKS += KEPT  # Of what is kept beside the cuts.
 
 
 # For tools --------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import Phase
 
 from actorflow.durability.memory import MemoryDisk, MemoryStore
-from actorflow.durability.store import Change, Loaded, Owned, Session, Store
+from actorflow.durability.store import (
+    Change,
+    DeadQuery,
+    DeadRow,
+    Loaded,
+    Owned,
+    Session,
+    Store,
+)
 from actorflow.errors import MissingExtra
 from actorflow.testing import (
     CHECKS,
@@ -117,6 +125,60 @@ class SilentRenewal(Flawed):
         super().renew(now, ticks)
 
 
+class NamesWithoutCase(Flawed):
+    """Takes runs for one whose ids differ in case."""
+
+    def acquire(self, run: str, now: float, **more: Any) -> Owned:
+        return super().acquire(run.lower(), now, **more)
+
+    def load(self, run: str) -> Loaded:
+        return super().load(run.lower())
+
+    def commit(self, change: Change) -> None:
+        super().commit(attrs.evolve(change, run=change.run.lower()))
+
+
+class SmallResults(Flawed):
+    """Cuts what is longer than 64 KiB."""
+
+    def commit(self, change: Change) -> None:
+        results = [(item, body[:65_535]) for item, body in change.results]
+        super().commit(attrs.evolve(change, results=results))
+
+
+class SmallLetters(Flawed):
+    """Cuts the bodies of dead letters there."""
+
+    def commit(self, change: Change) -> None:
+        dead = [attrs.evolve(each, body=each.body[:65_535]) for each in change.dead]
+        super().commit(attrs.evolve(change, dead=dead))
+
+
+class SmallReports(Flawed):
+    """Cuts reports there."""
+
+    def commit(self, change: Change) -> None:
+        report = None if change.report is None else change.report[:65_535]
+        super().commit(attrs.evolve(change, report=report))
+
+
+class ReleasesByAnyEpoch(Flawed):
+    """Takes an old release of the same process for one of now."""
+
+    def release(self, run: str, epoch: int) -> None:
+        kept = self._disk._runs.get(run)
+        super().release(run, epoch if kept is None else kept.epoch)
+
+
+class FewLetters(Flawed):
+    """Gives a hundred dead letters at most."""
+
+    def dead(
+        self, query: DeadQuery, after: int = 0, limit: int = 1000
+    ) -> list[tuple[str, DeadRow]]:
+        return super().dead(query, after, min(limit, 100))
+
+
 FLAWS = {
     NoFence: "a_finished_run_is_only_looked_at",
     LosesResults: "a_cut_must_follow_the_last_one",
@@ -127,6 +189,12 @@ FLAWS = {
     NeverLets: "closing_gives_runs_free_and_twice_does_nothing",
     EndlessLease: "an_owner_that_stops_renewing_loses_when_its_lease_is_over",
     SilentRenewal: "an_owner_that_stops_renewing_loses_when_its_lease_is_over",
+    NamesWithoutCase: "names_that_differ_in_case_are_two",
+    SmallResults: "what_is_kept_may_be_of_any_size",
+    SmallLetters: "what_is_kept_may_be_of_any_size",
+    SmallReports: "what_is_kept_may_be_of_any_size",
+    ReleasesByAnyEpoch: "an_owner_gives_a_run_free_only_by_its_present_epoch",
+    FewLetters: "dead_letters_are_paged",
 }
 
 
