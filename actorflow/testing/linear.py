@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from actorflow import options
 from actorflow.errors import ConfigurationError
 from actorflow.testing.recorder import Operation
 
@@ -69,10 +70,12 @@ def find_counterexample(
         initial: The state that each key begins with; states are hashable.
 
     Raises:
-        ConfigurationError: A state is not hashable.
+        ConfigurationError: A state is not hashable, the model gives no pair, or the history is
+            none of operations.
     """
     keys: dict[Hashable, list[Operation]] = {}
-    for each in history:
+    options.function("step, the model,", step, "state", "call")
+    for each in _operations(history):
         if each.outcome != "failed":
             keys.setdefault(each.key, []).append(each)
     for key, operations in keys.items():
@@ -97,10 +100,20 @@ def assert_linearizable(
 
     Raises:
         AssertionError: No order of one call at a time explains the answers.
+        ConfigurationError: As of `find_counterexample`.
     """
     found = find_counterexample(history, step, initial)
     if found is not None:
         raise AssertionError(str(found))
+
+
+def _operations(history: Any) -> Iterable[Operation]:
+    if not isinstance(history, Iterable):
+        raise ConfigurationError("a history", history, "a Recorder, or several Operations")
+    for each in history:
+        if not isinstance(each, Operation):
+            raise ConfigurationError("what is in a history", each, "an Operation")
+        yield each
 
 
 def _order(
@@ -118,7 +131,7 @@ def _order(
     while done & wanted != wanted:
         for number in choices[-1]:
             operation = operations[number]
-            state, answer = step(states[-1], operation.call)
+            state, answer = _answered(step, states[-1], operation.call)
             if operation.outcome == "returned" and answer != operation.answer:
                 continue
             if (done | 1 << number, _hashable(state)) in tried:
@@ -154,6 +167,17 @@ def _candidates(operations: Sequence[Operation], done: int) -> Iterator[int]:
     return iter(sorted(found, key=lambda each: operations[each].returned))
 
 
+def _answered(
+    step: Callable[[State, Any], tuple[State, Any]], state: State, call: Any
+) -> tuple[State, Any]:
+    """What the model makes of *call*."""
+    found: Any = step(state, call)
+    if not (isinstance(found, tuple) and len(found) == 2):
+        wanted = f"a pair (state, answer), after {call!r:.80}"
+        raise ConfigurationError("what the model returns", found, wanted)
+    return found
+
+
 def _hashable(state: State) -> State:
     try:
         hash(state)
@@ -184,7 +208,7 @@ def _shortest(
     others = [each for each in cut if each is not last]
     _, best, state = _order(others, step, initial)
     order = tuple(others[number] for number in best)
-    return Counterexample(key, tuple(cut), last, order, step(state, last.call)[1])
+    return Counterexample(key, tuple(cut), last, order, _answered(step, state, last.call)[1])
 
 
 def _until(operations: list[Operation], end: float) -> list[Operation]:

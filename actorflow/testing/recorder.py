@@ -13,16 +13,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from actorflow.errors import AskFailed, MailboxFull, NotRunningError
+from actorflow import options
+from actorflow.errors import AskFailed, ConfigurationError, MailboxFull, NotRunningError
 from actorflow.runtime.ref import ActorRef
 
 __all__ = ["Operation", "Outcome", "Recorder"]
 
 Outcome: TypeAlias = Literal["returned", "failed", "unknown"]
+
+#: Every outcome.
+OUTCOMES = get_args(Outcome)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +41,9 @@ class Operation:
         answer: What it returned.
         key: What it was about; calls of different keys have nothing to do with each other.
         client: Who called.
+
+    Raises:
+        ConfigurationError: There is no such outcome, or its times contradict it or each other.
     """
 
     call: Any
@@ -46,6 +53,18 @@ class Operation:
     answer: Any = None
     key: Hashable = None
     client: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        options.choice("Operation outcome", self.outcome, OUTCOMES)
+        for name, moment in (("invoked", self.invoked), ("returned", self.returned)):
+            if not isinstance(moment, (int, float)) or math.isnan(moment):
+                raise ConfigurationError(f"Operation {name}", moment, "a number")
+        if self.returned < self.invoked:
+            wanted = f"{self.invoked} or more, as it was invoked then"
+            raise ConfigurationError("Operation returned", self.returned, wanted)
+        if self.outcome == "unknown" and self.returned != math.inf:
+            wanted = "left out with outcome='unknown', which has no end"
+            raise ConfigurationError("Operation returned", self.returned, wanted)
 
     def __str__(self) -> str:
         who = f"{self.client}: " if self.client else ""

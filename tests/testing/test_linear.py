@@ -117,6 +117,38 @@ def test_states_are_hashable() -> None:
         find_counterexample([op(1, 0, 1)], lambda state, call: (state, None), cast(Any, []))
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"outcome": "ok"}, "outcome must be one of 'returned', 'failed', 'unknown', got 'ok'"),
+        ({"invoked": 5}, "returned must be 5 or more, as it was invoked then, got 1"),
+        ({"invoked": "x"}, "invoked must be a number, got 'x'"),
+        ({"returned": math.nan}, "returned must be a number, got nan"),
+        ({"outcome": "unknown"}, "returned must be left out with outcome='unknown', which has no"),
+    ],
+)
+def test_an_operation_that_cannot_have_been_is_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"Operation {says}"):
+        Operation(**{"call": 1, "invoked": 0, "returned": 1, **given})
+
+
+@pytest.mark.parametrize("found", [5, "ab", (1, 2, 3), None])
+def test_a_model_returns_a_pair(found: Any) -> None:
+    with pytest.raises(ConfigurationError) as wrong:
+        assert_linearizable([op(1, 0, 1)], lambda state, call: found, 0)
+    assert str(wrong.value) == (
+        f"what the model returns must be a pair (state, answer), after 1, got {found!r}"
+    )
+
+
+def test_a_history_is_of_operations_and_a_model_of_state_and_call() -> None:
+    for wrong in (3, [1]):
+        with pytest.raises(ConfigurationError, match=r"history must be .*Operation"):
+            find_counterexample(cast(Any, wrong), counter, 0)
+    with pytest.raises(ConfigurationError, match=r"step, the model, must be a function of \(sta"):
+        find_counterexample([], cast(Any, 3), 0)
+
+
 def test_three_hundred_operations_of_one_key_are_quick() -> None:
     """Ten clients at a time, which is what a bounded test of an actor has."""
     history = [
