@@ -108,7 +108,8 @@ def crash_points(
         cancel: Cancel *main* before each step instead; the store lives on.
         seed: Of scheduling and chance.
         processes: Over how many processes the points are spread; above 1, *main* must be a
-            function of a module that they can import.
+            function of a module that they can import, and in a script the call must be behind
+            ``if __name__ == "__main__":``, as they import that too.
         shared_past: Live up to all points once, and begin the second lives on the world as it was
             at each, which is the same and nearly twice as fast. Only for a *main* that keeps
             nothing outside of the `World`; not with *cancel*.
@@ -127,6 +128,11 @@ def crash_points(
         NotReplayable: It goes another way undisturbed when it is run again.
         ConfigurationError: An argument is wrong.
     """
+    flags = {"cancel": cancel, "shared_past": shared_past, "same_results": same_results}
+    for option, value in flags.items():
+        options.flag(f"crash_points() {option}", value)
+    if progress is not None:
+        options.function("crash_points() progress", progress, "a CrashProgress")
     _check(main, steps, pairs, processes, shared=shared_past and cancel)
     check_call("crash_points()", main, seed, within)
     options.optional(options.count, "crash_points() max_steps", max_steps)
@@ -185,6 +191,8 @@ def _undisturbed(main: Main, seed: int, cancel: bool) -> tuple[Lives, dict[Fault
     again.watch = note
     for lives in first, again:
         error = lives.live()
+        if isinstance(error, ConfigurationError) and error.option == "simulate() main":
+            raise ConfigurationError("crash_points() main", error.got, error.wanted) from None
         if error is not None and lives is first:
             error.add_note(f"again: {line_for(main, seed, FaultPlan())}")
             raise error

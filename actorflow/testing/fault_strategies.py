@@ -160,10 +160,10 @@ def _usable(kinds: Collection[type[Fault]] | None, reach: Range) -> tuple[type[F
     """The kinds to draw from, in their order."""
     if kinds is None:
         return (*SURVIVED, *OF_HANDLERS) if reach.paths else SURVIVED
-    wrong = [each for each in kinds if each not in FAULT_KINDS]
-    if wrong or not kinds:
+    several = isinstance(kinds, Collection) and len(kinds) > 0
+    if not several or any(each not in FAULT_KINDS for each in kinds):
         names = ", ".join(each.__name__ for each in FAULT_KINDS)
-        raise ConfigurationError("fault_plans() kinds", kinds, f"one or more of {names}")
+        raise ConfigurationError("fault_plans() kinds", kinds, f"a list of one or more of {names}")
     handlers = *OF_HANDLERS, HandlerHangs
     usable = tuple(
         each for each in FAULT_KINDS if each in kinds and (reach.paths or each not in handlers)

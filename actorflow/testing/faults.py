@@ -98,6 +98,9 @@ class Died(Fault):
         if (self.step is None) == (self.commit is None):
             raise ConfigurationError("Died", self, "either a step or a commit")
         options.choice("Died when", self.when, ("before", "torn", "after"))
+        if self.commit is None and self.when != "before":
+            wanted = "left out with step=, as it says where in a commit= it dies"
+            raise ConfigurationError("Died when", self.when, wanted)
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -317,7 +320,7 @@ class FaultPlan:
             return faults
         if isinstance(faults, Fault):
             return FaultPlan(faults)
-        if faults is not None and not isinstance(faults, Iterable):
+        if isinstance(faults, (str, bytes)) or not isinstance(faults, Iterable | None):
             raise ConfigurationError("faults", faults, "a FaultPlan, or faults")
         return FaultPlan(*(faults or ()))
 

@@ -21,6 +21,7 @@ from actorflow.testing.flow_plans import (
     Node,
     Row,
     Step,
+    drawn,
     steps_of,
 )
 
@@ -50,16 +51,20 @@ def plain(flow: DrawnPipeline | DrawnGraph, items: Iterable[Any]) -> Plain:
     Args:
         flow: What `flows()` gave.
         items: What it is fed.
+
+    Raises:
+        ConfigurationError: It is another flow.
     """
+    row = drawn("plain()", flow).row
     values: Counter[str] = Counter()
     counts = {"fed": 0, "done": 0, "skipped": 0, "dead": 0, "held": 0}
     for item in items:
         interpreter = _Interpreter()
-        out = interpreter.row(flow.row, (item, 0))
+        out = interpreter.row(row, (item, 0))
         values.update(str(value) for value, _ in out)
         counts["fed"] += 1
         counts["dead" if interpreter.died else "done" if out else "skipped"] += 1
-    batched = any(step.does == "gather" for step in steps_of(flow.row))
+    batched = any(step.does == "gather" for step in steps_of(row))
     return Plain(values, None if batched else counts)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from actorflow.errors import ConfigurationError
 from actorflow.flows.graph import Graph
 from actorflow.flows.pipeline import Pipeline
 from actorflow.graph.nodes import Parallel, Route
@@ -30,6 +31,7 @@ __all__ = [
     "Node",
     "Row",
     "Step",
+    "drawn",
     "flow_script",
     "steps_of",
 ]
@@ -186,6 +188,17 @@ class DrawnGraph(Graph[Any, Any]):
         return _graph_source(self.net, **self.given)
 
 
+def drawn(call: str, flow: object) -> DrawnPipeline | DrawnGraph:
+    """The *flow* that *call* was given.
+
+    Raises:
+        ConfigurationError: It was not drawn, so that nobody knows what its handlers do.
+    """
+    if not isinstance(flow, (DrawnPipeline, DrawnGraph)):
+        raise ConfigurationError(f"{call} flow", flow, "a flow that flows() has drawn")
+    return flow
+
+
 # Printing -----------------------------------------------------------------------------------------
 
 
@@ -194,8 +207,11 @@ def flow_script(flow: Any) -> str:
 
     Args:
         flow: What the strategy gave.
+
+    Raises:
+        ConfigurationError: It is another one.
     """
-    text = repr(flow)
+    text = repr(drawn("flow_script()", flow))
     words = set(re.findall(r"\b[a-zA-Z_]+\b(?!')", text))
     ours = ", ".join(sorted(words.intersection(flow_handlers.__all__)))
     public = {"Batch", "Fixed", "Graph", "Parallel", "Pipeline", "Retry", "Route", "Timeout"}

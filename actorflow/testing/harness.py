@@ -33,6 +33,9 @@ class StageHarness:
         handler: A stage, or the function of one.
         deps: What the handler finds as ``ctx.deps``. With it each call begins anew.
         **flow_options: For the flow around it, such as ``middleware`` or ``policies``.
+
+    Raises:
+        ConfigurationError: It is neither, or an option is wrong.
     """
 
     def __init__(
@@ -42,6 +45,9 @@ class StageHarness:
         deps: Any = None,
         **flow_options: Any,
     ) -> None:
+        if not callable(handler):
+            wanted = "a stage, or the function of one"
+            raise ConfigurationError("StageHarness handler", handler, wanted)
         self.stage: Stage[Any, Any] = handler if isinstance(handler, Stage) else stage(handler)
         self._deps = deps
         self._flow: Pipeline[Any, Any] = Pipeline([self.stage], **flow_options)
@@ -80,7 +86,7 @@ class StageHarness:
         for option, value in (("before", before), ("after", after)):
             if not isinstance(value, Mapping):
                 raise ConfigurationError(f"assert_writes() {option}", value, "a mapping")
-        if isinstance(keys, str):
+        if isinstance(keys, str) or not isinstance(keys, Collection):
             raise ConfigurationError("assert_writes() keys", keys, f"several, such as [{keys!r}]")
         written = {
             key
@@ -92,11 +98,11 @@ class StageHarness:
             written |= after.written - already
         problems = [
             f"wrote {each!r}: {_change(before, after, each)}"
-            for each in sorted(written.difference(keys))
+            for each in sorted(written.difference(keys), key=repr)
         ]
-        problems += [f"did not write {each!r}" for each in sorted(set(keys) - written)]
+        problems += [f"did not write {each!r}" for each in sorted(set(keys) - written, key=repr)]
         if problems:
-            expected = ", ".join(map(repr, sorted(keys))) or "nothing"
+            expected = ", ".join(sorted(map(repr, keys))) or "nothing"
             raise AssertionError(
                 f"stage {self.stage.name!r} must write {expected}, but {'; '.join(problems)}"
             )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actorflow.errors import MissingExtra
+from actorflow import options
+from actorflow.errors import ConfigurationError, MissingExtra
 from actorflow.testing.store_checks import CHECKS, Check
 from actorflow.testing.store_worlds import StoreWorld
 
@@ -29,7 +30,9 @@ def store_conformance(
     Raises:
         AssertionError: The store breaks its contract; the text begins with the check's name.
         MissingExtra: hypothesis is not installed.
+        ConfigurationError: An argument is wrong.
     """
+    _check_call("store_conformance()", factory, examples, steps)
     for check in CHECKS:
         run_check(check, factory)
     store_agreement(factory, examples=examples, steps=steps)
@@ -63,9 +66,19 @@ def store_agreement(
     Raises:
         AssertionError: They disagree; Hypothesis prints the shortest history that shows it.
         MissingExtra: hypothesis is not installed.
+        ConfigurationError: An argument is wrong.
     """
+    _check_call("store_agreement()", factory, examples, steps)
     try:
         from actorflow.testing.store_machine import drive
     except ImportError as error:
         raise MissingExtra("store_agreement", "hypothesis", "test") from error
     drive(factory, examples=examples, steps=steps)
+
+
+def _check_call(call: str, factory: object, examples: int, steps: int) -> None:
+    if not callable(factory):
+        wanted = "what makes a StoreWorld when it is called, such as the class MemoryWorld"
+        raise ConfigurationError(f"{call} factory", factory, wanted)
+    options.count(f"{call} examples", examples)
+    options.count(f"{call} steps", steps)

@@ -11,6 +11,7 @@ import os
 import tempfile
 from typing import Literal, Protocol
 
+from actorflow import options
 from actorflow.durability.memory import MemoryDisk, MemoryStore
 from actorflow.durability.sqlite import SqliteStore
 from actorflow.durability.store import Session, Store
@@ -21,7 +22,12 @@ _pids = itertools.count(1001)
 
 
 def new_session(lease: float = 30.0) -> Session:
-    """A session as a new process would have it: the same host, another process id."""
+    """A session as a new process would have it: the same host, another process id.
+
+    Args:
+        lease: Seconds after its last renewal for which its runs stay its own; above 0.
+    """
+    options.seconds("new_session() lease", lease, zero=False)
     return Session(os.urandom(16), "laboratory", next(_pids), lease)
 
 

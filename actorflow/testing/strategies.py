@@ -85,7 +85,8 @@ def supervision_trees(
 
     Raises:
         MissingExtra: hypothesis is not installed.
-        ConfigurationError: *depth* or *width* is out of range.
+        ConfigurationError: *depth* or *width* is out of range, or *on_exhausted* is no list of
+            what there may be.
     """
     try:
         from hypothesis import strategies as st
@@ -94,6 +95,11 @@ def supervision_trees(
     options.count("supervision_trees() depth", depth)
     if options.count("supervision_trees() width", width) > len(NAMES):
         raise ConfigurationError("supervision_trees() width", width, "26 at most")
+    known = get_args(OnExhausted)
+    several = isinstance(on_exhausted, Sequence) and not isinstance(on_exhausted, str)
+    if not several or not on_exhausted or any(each not in known for each in on_exhausted):
+        wanted = f"a list of one or more of {', '.join(map(repr, known))}"
+        raise ConfigurationError("supervision_trees() on_exhausted", on_exhausted, wanted)
     starts = start if isinstance(start, st.SearchStrategy) else st.just(start)
     grower = _Grower(starts, width, tuple(on_exhausted), tuple(backoffs), spec_options)
     return st.composite(grower.tree)(depth)

@@ -106,6 +106,17 @@ def test_a_value_of_another_type_or_none_is_a_write(before: Any, after: Any) -> 
         harness.assert_writes(before, after, [])
 
 
+def test_keys_may_be_of_any_type() -> None:
+    after: Any = {1: 2, "a": 3}
+    keys: Any = ["b", 4]
+    with pytest.raises(AssertionError) as wrong:
+        StageHarness(price).assert_writes({}, after, keys)
+    assert str(wrong.value) == (
+        "stage 'price' must write 'b', 4, but wrote 'a': 3; wrote 1: 2; "
+        "did not write 'b'; did not write 4"
+    )
+
+
 async def test_a_stage_that_writes_what_it_does_not_declare_fails() -> None:
     @stage(writes=["price"])
     async def sloppy(data: Context) -> dict[str, Any]:
@@ -122,5 +133,7 @@ def test_what_cannot_be_is_said() -> None:
 
     with pytest.raises(ConfigurationError, match="several, such as \\['price'\\]"):
         harness.assert_writes({}, {}, "price")
+    with pytest.raises(ConfigurationError, match=r"assert_writes\(\) keys must be several"):
+        harness.assert_writes({}, {}, 3)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"assert_writes\(\) after must be a mapping"):
         harness.assert_writes({}, 3, [])  # type: ignore[arg-type]

@@ -6,24 +6,36 @@ import functools
 import logging
 import random
 import re
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import pytest
 import trio
 
-from actorflow import ConfigurationError
+from actorflow import ConfigurationError, Pipeline
 from actorflow.testing import (
     Died,
     FaultPlan,
     LawBroken,
     MainCancelled,
+    MemoryWorld,
+    StageHarness,
     World,
     crash_points,
+    fault_plans,
+    flow_script,
+    new_session,
     simulate,
+    store_agreement,
+    store_conformance,
+    supervision_trees,
 )
+from actorflow.testing import plain as plain_of
 from actorflow.testing.lines import line_for, said
 from tests.testing import buggy, systems
+
+#: What a type checker would refuse.
+ANY = functools.partial(cast, Any)
 
 
 async def fine() -> int:
@@ -57,7 +69,7 @@ def test_a_main_that_is_no_async_function_is_refused(main: Any) -> None:
             call(main)
 
 
-@pytest.mark.parametrize("main", [generator, None])
+@pytest.mark.parametrize("main", [generator, None, plain])
 def test_the_error_names_the_call_that_was_made(main: Any) -> None:
     for call, name in (simulate, "simulate"), (crash_points, "crash_points"):
         with pytest.raises(ConfigurationError, match=rf"^{name}\(\) main must be"):
@@ -71,6 +83,60 @@ def test_a_simulation_within_a_loop_is_refused() -> None:
                 call(fine)
 
     trio.run(inside)
+
+
+@pytest.mark.parametrize("option", ["cancel", "shared_past", "same_results"])
+def test_a_flag_of_crash_points_is_true_or_false(option: str) -> None:
+    given: Any = {option: "x"}
+    with pytest.raises(ConfigurationError, match=rf"\(\) {option} must be True or False, got 'x'"):
+        crash_points(fine, **given)
+
+
+def test_progress_is_called_with_how_far_it_has_come() -> None:
+    for wrong in (3, lambda: None):
+        given: Any = {"progress": wrong}
+        with pytest.raises(ConfigurationError, match="progress must be a function of a CrashProg"):
+            crash_points(fine, **given)
+
+
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: Died(step=1, when="torn"), "Died when must be left out with step=, as it says where"),
+    (lambda: FaultPlan.of(ANY("Died")), "faults must be a FaultPlan, or faults, got 'Died'"),
+    (lambda: fault_plans(kinds=ANY(Died)), "kinds must be a list of one or more of Died, Commit"),
+    (lambda: new_session(lease=-1), r"new_session\(\) lease must be a number of seconds, above 0"),
+    (lambda: StageHarness(ANY(None)), "StageHarness handler must be a stage, or the function of"),
+    (
+        lambda: supervision_trees(on_exhausted=ANY("escalate")),
+        "on_exhausted must be a list of one or more of 'escalate', .*, got 'escalate'",
+    ),
+    (
+        lambda: supervision_trees(on_exhausted=ANY(["x"])),
+        r"on_exhausted must be a list of one or more of .*, got \['x'\]",
+    ),
+    (
+        lambda: store_conformance(ANY(MemoryWorld())),
+        r"store_conformance\(\) factory must be what makes a StoreWorld when it is called, such as",
+    ),
+    (lambda: store_agreement(ANY(3)), r"store_agreement\(\) factory must be what makes a StoreWo"),
+    (
+        lambda: store_conformance(MemoryWorld, examples=0),
+        r"store_conformance\(\) examples must be a whole number, 1 or more",
+    ),
+    (
+        lambda: plain_of(ANY(Pipeline([str], name="p")), [1]),
+        r"plain\(\) flow must be a flow that flows\(\) has drawn, got <Pipeline",
+    ),
+    (
+        lambda: flow_script(3),
+        r"flow_script\(\) flow must be a flow that flows\(\) has drawn, got 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG, ids=[says[:40] for _, says in WRONG])
+def test_what_is_given_wrong_is_named(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        call()
 
 
 # The line ------------------------------------------------------------------------------------
