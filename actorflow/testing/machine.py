@@ -28,7 +28,7 @@ begun again, as by a client that got no answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import attrs
 import trio
@@ -44,7 +44,15 @@ from actorflow.runtime.ref import ActorRef
 from actorflow.testing.draws import strategy_of
 from actorflow.testing.fault_strategies import Range, draw_fault
 from actorflow.testing.faults import Fault, HandlerCrashes
-from actorflow.testing.machine_script import Body, Command, Progress, plannable
+from actorflow.testing.machine_script import (
+    Body,
+    Command,
+    Progress,
+    check_arguments,
+    check_async,
+    check_declared,
+    plannable,
+)
 from actorflow.testing.simulate import simulate
 from actorflow.testing.world import World
 
@@ -71,15 +79,31 @@ MOMENT = 0.01
 REACH = Range(max_step=20, max_commit=2, max_turn=2)
 
 
-def command(**strategies: Any) -> Callable[[Body], Any]:
+#: Methods that are awaited.
+AWAITED = ("check", "told", "answered", "refused", "interrupted")
+
+
+@overload
+def command(body: Body, /) -> Any: ...
+@overload
+def command(**strategies: Any) -> Callable[[Body], Any]: ...
+def command(body: Body | None = None, /, **strategies: Any) -> Any:
     """A rule of a `SystemMachine`: an async method of ``(self, system, ...)``, which is called when
     the script is run.
 
     Args:
+        body: The method, of a command that takes nothing else: ``@command`` alone.
         **strategies: Of its other arguments.
+
+    Raises:
+        ConfigurationError: The method is not async, or its arguments are others.
     """
 
     def declare(body: Body) -> Any:
+        name = f"@command {getattr(body, '__qualname__', '')}".rstrip()
+        check_async(name, body)
+        check_arguments(name, body, strategies)
+
         def write(self: SystemMachine, **args: Any) -> None:
             self.script.append(Command(body, args))
 
@@ -87,7 +111,14 @@ def command(**strategies: Any) -> Callable[[Body], Any]:
         declared: Any = rule(**strategies)
         return declared(write)
 
-    return declare
+    return declare if body is None else declare(body)
+
+
+def _say_again(error: BaseException) -> None:
+    """What does it again is the script, which Hypothesis prints, and no call of `simulate`."""
+    notes = getattr(error, "__notes__", [])
+    if notes and notes[-1].startswith("again: simulate("):
+        notes[-1] = "again: run the script that Hypothesis prints, up to its teardown()"
 
 
 def _of(choices: Callable[[Any], Any]) -> Any:
@@ -114,6 +145,7 @@ class SystemMachine(RuleBasedStateMachine):
 
     It has the rules `spawn`, `tell`, `ask`, `crash`, `fault`, `advance` and `kill`; add your own
     with `command`. ``Bank.TestCase`` is a test, and `run_state_machine_as_test` runs it by itself.
+    What is declared wrongly is a `ConfigurationError` when the class is made.
 
     Attributes:
         actors: What there may be, by name: what `ActorSystem.spawn` takes.
@@ -133,8 +165,15 @@ class SystemMachine(RuleBasedStateMachine):
     faults: ClassVar[Collection[type[Fault]]] = ()
     seed: ClassVar[int] = 0
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        check_declared(cls.__name__, cls, whole=False)
+        for name in AWAITED:
+            check_async(f"{cls.__name__}.{name}", getattr(cls, name))
+
     def __init__(self) -> None:
         super().__init__()
+        check_declared(type(self).__name__, self, whole=True)
         self.script: list[Command] = []
         self._names = sorted(self.always)
         self._progress: Progress | None = None
@@ -237,7 +276,11 @@ class SystemMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Run the script."""
-        simulate(self._main, seed=self.seed, max_steps=MAX_STEPS)
+        try:
+            simulate(self._main, seed=self.seed, max_steps=MAX_STEPS)
+        except BaseException as error:
+            _say_again(error)
+            raise
 
     # Running it -----------------------------------------------------------------------
 

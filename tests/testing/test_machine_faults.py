@@ -180,8 +180,7 @@ def test_a_machine_may_look_itself_what_became_of_an_interrupted_command() -> No
 
 
 def test_a_fault_that_no_system_gets_over_is_refused() -> None:
-    class Wrong(Pays):
-        faults: ClassVar[Any] = (Died, SuffixLost)
-
     with pytest.raises(ConfigurationError, match=r"Wrong\.faults must be some of Died, "):
-        Wrong()
+
+        class Wrong(Pays):
+            faults: ClassVar[Any] = (Died, SuffixLost)

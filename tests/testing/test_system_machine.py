@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import unittest
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 import attrs
 import pytest
@@ -14,8 +15,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from actorflow import Actor, ActorSystem, Fixed, Retry, Turn, UsageError, actor, message
-from actorflow.testing import SystemMachine, command
+from actorflow import (
+    Actor,
+    ActorSystem,
+    ConfigurationError,
+    Fixed,
+    Retry,
+    Turn,
+    UsageError,
+    actor,
+    message,
+)
+from actorflow.testing import Died, SystemMachine, command
 
 AGAIN = {"durable": True, "policies": [Retry(5, backoff=Fixed(0.0))]}
 
@@ -176,6 +187,105 @@ def test_it_is_a_test_case_of_unittest() -> None:
 def test_a_model_is_of_a_running_script() -> None:
     with pytest.raises(UsageError, match="a model is of a running script"):
         Adds().model += 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        ({"actors": [Till]}, r"actors must be a dict by name, such as \{'account': Account\}, got"),
+        ({"actors": {"a/b": Till}}, "actors name must be 1 to 200 printable characters"),
+        ({"always": "till"}, r"always must be names of actors in a tuple, such as \('account',\)"),
+        ({"always": ("zz",)}, "always must be names of its actors, 'till', got 'zz'"),
+        ({"faults": Died}, "faults must be some of Died, .*, in a tuple, got <class"),
+        ({"faults": ("Died",)}, "faults must be some of Died, .*, in a tuple, got"),
+        ({"options": 3}, r"options must be a dict of options of ActorSystem\.spawn"),
+        ({"seed": "x"}, "seed must be a whole number, got 'x'"),
+        ({"check": lambda self, system: None}, "check must be an async method: write `async def`"),
+        ({"told": lambda *args: None}, "told must be an async method: write `async def`"),
+    ],
+)
+def test_what_is_declared_wrongly_is_refused_when_the_class_is_made(
+    declared: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"Wrong\.{says}"):
+        type("Wrong", (Adds,), declared)
+
+
+def test_what_a_subclass_may_still_declare_is_looked_at_when_it_is_used() -> None:
+    class Base(SystemMachine):
+        always: ClassVar[Any] = ("till",)
+
+    class Whole(Base):
+        actors: ClassVar[dict[str, Any]] = {"till": Till}
+
+    Whole()
+    with pytest.raises(ConfigurationError, match=r"Base\.always must be .* of which it has none"):
+        Base()
+
+
+async def of_an_amount(self: Any, system: ActorSystem, amount: int) -> None:
+    raise AssertionError
+
+
+async def of_nothing(self: Any, system: ActorSystem) -> None:
+    self.model += 1
+
+
+def plain(self: Any, system: ActorSystem) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("declare", "says"),
+    [
+        (lambda: command(sum=st.integers())(of_an_amount), r"\(missing a required argument: 'amo"),
+        (lambda: command()(of_an_amount), r"\(missing a required argument: 'amount'\), got \[\]"),
+        (lambda: command(of_an_amount), r"\(missing a required argument: 'amount'\), got \[\]"),
+        (lambda: command(x=st.integers())(of_nothing), "unexpected keyword argument 'x'"),
+        (
+            lambda: command(cast(Any, plain)),
+            "@command plain must be an async method: write `async def`",
+        ),
+        (
+            lambda: command(x=st.integers())(cast(Any, plain)),
+            "@command plain must be an async method: write",
+        ),
+        (lambda: command(cast(Any, st.integers())), "@command must be an async method: write"),
+    ],
+)
+def test_a_command_that_cannot_be_called_is_refused_at_once(
+    declare: Callable[[], object], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        declare()
+
+
+def test_a_command_of_nothing_needs_no_parentheses() -> None:
+    class Bare(Adds):
+        again = command(of_nothing)
+
+        async def check(self, system: ActorSystem) -> None:
+            Adds.ran.append(self.model)
+
+    Adds.ran.clear()
+    state = Bare()
+    state.again()
+    state.teardown()
+
+    assert Adds.ran == [0, 1]
+
+
+def test_a_failure_says_that_the_script_does_it_again() -> None:
+    state = AddsLazily()
+    state.put(amount=1)
+    state.kill(at_once=False)
+
+    with pytest.raises(AssertionError) as failed:
+        state.teardown()
+
+    assert failed.value.__notes__ == [
+        "again: run the script that Hypothesis prints, up to its teardown()"
+    ]
 
 
 def test_without_hypothesis_the_error_names_the_extra() -> None:
