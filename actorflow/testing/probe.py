@@ -58,7 +58,15 @@ class Probe(Actor):
     # As an actor ------------------------------------------------------------------------
 
     async def on_start(self, ctx: Turn) -> None:
-        """Become known to the test."""
+        """Become known to the test.
+
+        Raises:
+            UsageError: It is another living actor already: `ref` and waits are of one.
+        """
+        other = self.inbox.ref
+        if other is not None and other.path != ctx.self.path and other.cell.ended is None:
+            text = f"this Probe is the actor {other.path} already; spawn another Probe()"
+            raise UsageError(f"{ctx.self.path}: {text}")
         self.inbox.ref = ctx.self
         for ref in self.watches:
             ctx.watch(ref)

@@ -9,9 +9,13 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from actorflow import Actor, ActorSystem, ConfigurationError, Down, Turn, UsageError
-from actorflow.testing import Mortal, Probe
+from actorflow.testing import Mortal, Probe, World, crash_points
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+
+class Crash(BaseException):
+    """Ends an incarnation, whatever its policies say."""
 
 
 class Passes(Actor):
@@ -146,6 +150,57 @@ async def test_a_wait_that_is_cancelled_takes_no_message() -> None:
         await ref.tell("kept")
 
         assert await probe.next() == "kept"
+
+
+async def test_one_probe_is_one_actor() -> None:
+    async with ActorSystem("s") as system:
+        probe = Probe()
+        first = await system.spawn(probe, name="first")
+
+        with pytest.raises(UsageError) as again:
+            await system.spawn(probe, name="second")
+        assert str(again.value) == (
+            "/s/second: this Probe is the actor /s/first already; spawn another Probe()"
+        )
+        assert probe.ref == first
+        await first.tell("still here")
+        await probe.expect("still here")
+
+    async with ActorSystem("s") as later:  # The first one has ended.
+        third = await later.spawn(probe, name="third")
+        assert probe.ref == third
+
+
+async def test_a_probe_that_is_started_again_is_the_same_actor() -> None:
+    def answer(message: object) -> None:
+        if message == "crash":
+            raise Crash
+
+    async with ActorSystem("s") as system:
+        probe = Probe(answer=answer)
+        ref = await system.spawn(probe, name="p")
+        await ref.tell("crash")
+        await ref.tell("after it")
+
+        await probe.expect("crash")
+        await probe.expect("after it")
+        assert probe.ref == ref
+
+
+def test_one_probe_sees_all_lives_of_a_simulation() -> None:
+    probe = Probe()
+
+    async def main(world: World) -> None:
+        async with ActorSystem("s", store=world.store) as system:
+            ref = await system.spawn(probe, name=f"p{world.life}")
+            await ref.tell(world.life)
+            while await probe.next() != world.life:  # What the life before left unread.
+                pass
+
+    report = crash_points(main)
+
+    assert report.points > 10
+    report.check()
 
 
 def test_what_cannot_be_is_said() -> None:
