@@ -218,4 +218,3 @@ def _more(
     if dated:
         found["since"] = envelope.since + ahead
     return found
-

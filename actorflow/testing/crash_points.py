@@ -124,9 +124,9 @@ def crash_points(
 
     Raises:
         Exception: What *main* raises undisturbed.
-        ConfigurationError: Something that is kept in the `World` cannot be copied.
         NotReplayable: It goes another way undisturbed when it is run again.
-        ConfigurationError: An argument is wrong.
+        ConfigurationError: An argument is wrong, or something that is kept in the `World` cannot be
+            copied.
     """
     flags = {"cancel": cancel, "shared_past": shared_past, "same_results": same_results}
     for option, value in flags.items():
@@ -191,8 +191,6 @@ def _undisturbed(main: Main, seed: int, cancel: bool) -> tuple[Lives, dict[Fault
     again.watch = note
     for lives in first, again:
         error = lives.live()
-        if isinstance(error, ConfigurationError) and error.option == "simulate() main":
-            raise ConfigurationError("crash_points() main", error.got, error.wanted) from None
         if error is not None and lives is first:
             error.add_note(f"again: {line_for(main, seed, FaultPlan())}")
             raise error

@@ -236,9 +236,7 @@ class _Explorer:
             if not isinstance(error, SimulationStuck):  # It has not come as far.
                 most = max(most, MAX_STEPS)
             same = True if task.results is not None else None
-            line = line_for(
-                task.main, task.seed, plan, most, within=task.within, same_results=same
-            )
+            line = line_for(task.main, task.seed, plan, most, within=task.within, same_results=same)
             place = "" if error is None else where(error)
             found = Violation(plan, text, line, place)
             self.explored.violations.setdefault(plan, (number, found))

@@ -52,6 +52,7 @@ ENDING_STEPS = 10_000
 #: What `main` must be.
 WANTED = "an async function of nothing, or of the world"
 
+
 class Mark(NamedTuple):
     """How far a life has come.
 
@@ -236,7 +237,7 @@ class Life:
                 return
             made = main(self.world) if takes_world else main()
             if not inspect.isawaitable(made):
-                raise ConfigurationError("simulate() main", main, WANTED)
+                raise ConfigurationError("main", main, WANTED)
             self.result = await made
             self._look(over=True)
             self.finished = True

@@ -69,7 +69,7 @@ def test_a_main_that_is_no_async_function_is_refused(main: Any) -> None:
             call(main)
 
 
-@pytest.mark.parametrize("main", [generator, None, plain])
+@pytest.mark.parametrize("main", [generator, None])
 def test_the_error_names_the_call_that_was_made(main: Any) -> None:
     for call, name in (simulate, "simulate"), (crash_points, "crash_points"):
         with pytest.raises(ConfigurationError, match=rf"^{name}\(\) main must be"):
