@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from actorflow import (
     Actor,
     ActorSystem,
     CircuitBreaker,
     Divert,
+    Fixed,
     InsideTurn,
     Pipeline,
+    Retry,
     Turn,
     actor,
     stage,
@@ -137,3 +140,55 @@ async def test_messages_of_another_system_and_own_ones_are_told_apart_over_a_cra
         await till.tell("open")
 
         assert await till.ask("seen") == [*range(100, 106), *range(200, 206)]
+
+
+@actor("tests.actors.two_systems.account")
+class Account(Actor):
+    balance: int = 0
+
+    async def receive(self, message: int, ctx: Turn) -> int:
+        self.balance += message
+        return self.balance
+
+
+@actor("tests.actors.two_systems.payer")
+class Payer(Actor):
+    """Asks the account of whichever system is there now, and again after a failure of its own."""
+
+    paid: tuple[int, ...] = ()
+
+    async def receive(self, message: int, ctx: Turn) -> tuple[int, ...]:
+        if message:
+            answer = await ctx.ask(THERE[-1].ref(Account, "account"), message)
+            if ctx.attempt < 2:
+                raise OSError
+            self.paid = (*self.paid, answer)
+        return self.paid
+
+
+#: The lives of the system that is asked.
+THERE: list[ActorSystem] = []
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_what_another_system_asks_runs_once_though_the_asked_one_restarts_in_between(
+    clean: bool,
+) -> None:
+    disk = MemoryDisk()
+    async with ActorSystem("here", store=MemoryStore(blocking=False)) as here:
+        again = [Retry(3, backoff=Fixed(20))]
+        payer = await here.spawn(Payer(), name="payer", durable=True, policies=again)
+        async with ActorSystem("there", store=MemoryStore(disk=disk, blocking=False)) as there:
+            THERE.append(there)
+            await there.spawn(Account(), name="account", durable=True)
+            await payer.tell(5)
+            await trio.sleep(10)  # The account has answered, and the turn has failed.
+            if not clean:
+                await there.settled()
+                there.cancel()
+        async with ActorSystem("there", store=MemoryStore(disk=disk, blocking=False)) as there:
+            THERE.append(there)
+            await trio.sleep(20)
+
+            assert await payer.ask(0) == (5,)
+            assert await there.ref(Account, "account").ask(0) == 5
