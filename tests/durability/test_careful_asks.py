@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from actorflow import Actor, ActorRef, ActorSystem, Retry, Turn
+from actorflow import Actor, ActorRef, ActorSystem, AskTimeout, Retry, Turn
 from actorflow.durability.careful import LIMIT, SECONDS
 from actorflow.durability.memory import MemoryDisk
 from tests.durability.test_what_is_kept import bank, killed
@@ -250,6 +250,25 @@ async def test_nobody_is_charged_for_the_time_of_a_suspect() -> None:
         assert await system.ref(Deadly, "deadly").ask("quick", timeout=1) == "quick"
         await system.drain()
         assert not system.dead_letters()
+
+
+async def test_who_asks_beside_a_suspect_waits_no_longer_than_that_runs_and_the_timeout() -> None:
+    disk = MemoryDisk()
+    for number in range(2):
+        async with killed(disk) as system:
+            slow = await system.spawn(Slow(), name="slow", durable=True)
+            await system.spawn(Deadly(), name="deadly", durable=True)
+            if not number:
+                await slow.tell(30)
+            await trio.sleep(5)
+
+    async with killed(disk) as system:
+        began = trio.current_time()
+        deadly = system.ref(Deadly, "deadly")
+        await deadly.tell("fatal")  # What is asked waits behind it, also when the suspect is done.
+        with trio.fail_after(100), pytest.raises(AskTimeout):
+            await deadly.ask("quick", timeout=1)
+        assert trio.current_time() - began == pytest.approx(31)
 
 
 async def test_what_a_durable_actor_does_is_kept_when_its_system_is_careful_no_more() -> None:
