@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from actorflow import Actor, ActorSystem, Deadline, Turn
+from actorflow.runtime.timers import SWEEP_FROM
 from tests.runtime.actors import Crash, Does, letters
 
 pytestmark = pytest.mark.usefixtures("both_roads", "autojump_clock")
@@ -217,3 +218,27 @@ async def test_a_tick_and_a_down_know_no_deadline_policy_of_before_they_came() -
 
     assert [message for _, message in notes] == ["tick"]
     assert system.dead_letters() == ()
+
+
+async def test_a_tick_that_waits_is_taken_back_however_many_timers_there_are() -> None:
+    ticks: list[Any] = []
+
+    async def work(message: Any, ctx: Turn) -> None:
+        if message == "start":
+            for key in range(SWEEP_FROM):
+                ctx.timers.start(key, 1, key)
+        elif message == "cancel":
+            await trio.sleep(5)  # By now all of them wait.
+            ctx.timers.start("other", 1, "other")
+            for key in range(1, SWEEP_FROM):
+                ctx.timers.cancel(key)
+        else:
+            ticks.append(message)
+
+    async with ActorSystem("s") as system:
+        ref = await system.spawn(Does(do=work))
+        await ref.ask("start")
+        await ref.tell("cancel")
+        await trio.sleep(10)
+
+    assert ticks == [0, "other"]
