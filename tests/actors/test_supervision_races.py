@@ -228,6 +228,37 @@ async def test_a_crash_during_the_first_start_of_a_later_sibling_restarts_the_gr
         assert notes == ["+a", "-a", "+b", "-b", "+a", "+b", "+c"]
 
 
+async def test_a_crash_in_the_moment_a_backoff_ends_has_the_child_come_back_with_its_group() -> None:
+    notes: list[str] = []
+
+    async with ActorSystem("s") as system:
+        backoff = Fixed(10)
+        refs = await spawned(
+            system, group(notes, "a", "b"), strategy="rest_for_one", backoff=backoff
+        )
+        await refs["b"].tell("crash")
+        await wait_all_tasks_blocked()
+        supervisor: Any = refs["a"].cell.parent
+        b = supervisor.children["b"]
+        heard = supervisor.child_ended
+
+        def heard_just_before(*ended: Any) -> None:
+            heard(*ended)
+            supervisor.kernel.heap.settle(b.entry)
+            supervisor._backoff_over((b, [b]))
+
+        supervisor.child_ended = heard_just_before
+        notes.clear()
+        await refs["a"].tell("crash")
+        await wait_all_tasks_blocked()
+        supervisor.child_ended = heard
+        assert notes == ["-a"]
+        await trio.sleep(20)
+
+        assert notes == ["-a", "+a", "+b"]
+        assert [refs[name].cell.incarnation for name in "ab"] == [2, 2]
+
+
 async def test_a_child_that_its_group_brings_back_may_fail_to_start_as_any_other() -> None:
     """It had ended for good, so it is a new one; but it is no first start of the supervisor."""
     notes: list[str] = []
