@@ -228,7 +228,9 @@ async def test_a_crash_during_the_first_start_of_a_later_sibling_restarts_the_gr
         assert notes == ["+a", "-a", "+b", "-b", "+a", "+b", "+c"]
 
 
-async def test_a_crash_in_the_moment_a_backoff_ends_has_the_child_come_back_with_its_group() -> None:
+async def test_a_crash_in_the_moment_a_backoff_ends_has_the_child_come_back_with_its_group() -> (
+    None
+):
     notes: list[str] = []
 
     async with ActorSystem("s") as system:

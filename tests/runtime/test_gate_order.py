@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from actorflow import ActorSystem, CircuitBreaker, RateLimit, Turn
 from actorflow.runtime.kernel import Kernel
+from actorflow.policies.ratelimit import SLACK
 from tests.runtime.actors import Does
 
 gaps = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1 / 3, 0.7, 1.1])
@@ -69,3 +70,28 @@ def test_a_circuit_per_key_keeps_its_order(mail: list[tuple[str, float]]) -> Non
     for notes in seen.values():
         numbers = [number for _, number in notes]
         assert numbers == sorted(numbers)
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_who_comes_just_before_a_wait_ends_does_not_pass_those_who_waited() -> None:
+    seen: list[str] = []
+
+    async def note(message: str, ctx: Turn) -> None:
+        seen.append(message)
+
+    async with ActorSystem("s") as system:
+        limit = RateLimit(1, key=lambda body: body[0])
+        ref = await system.spawn(Does(do=note), policies=[limit])
+        began = trio.current_time()
+        for when, message in (
+            (0.0, "a1"),
+            (0.5, "b1"),
+            (0.6, "a2"),  # Waits until 1, and when that is over another one still waits:
+            (0.7, "b2"),  # until 1.5.
+            (1.5 - SLACK / 2, "b3"),
+        ):
+            await trio.sleep_until(began + when)
+            await ref.tell(message)
+        await trio.sleep(5)
+
+    assert seen == ["a1", "b1", "a2", "b2", "b3"]
