@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import trio
 
 from actorflow import Actor, ActorRef, ActorSystem, AskDiverged, Turn, actor

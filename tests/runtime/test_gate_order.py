@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from actorflow import ActorSystem, CircuitBreaker, RateLimit, Turn
-from actorflow.runtime.kernel import Kernel
 from actorflow.policies.ratelimit import SLACK
+from actorflow.runtime.kernel import Kernel
 from tests.runtime.actors import Does
 
 gaps = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1 / 3, 0.7, 1.1])
