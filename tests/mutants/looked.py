@@ -95,4 +95,67 @@ MUTANTS: tuple[Mutant, ...] = (
             "tests/runtime/test_gate_order.py::test_who_comes_just_before_a_wait_ends_does_not_pass_those_who_waited",
         ),
     ),
+    Mutant(
+        "law_batch_roots",
+        "testing/laws.py",
+        "return set().union(*(_roots(inner, within) for inner, within in listed))",
+        "return {address(listed[0][0])[0]}",
+        ("tests/testing/test_laws_see.py::test_the_members_of_a_batch_are_an_item_each",),
+    ),
+    Mutant(
+        "law_fed_from_now",
+        "testing/laws.py",
+        "fed.get(key, promised.fed.get(key, 0)) + line.count",
+        "fed.get(key, 0) + line.count",
+        (
+            "tests/testing/test_laws_see.py::test_what_was_fed_after_a_loss_counts_with_what_was_left_before_it",
+        ),
+    ),
+    Mutant(
+        "law_items_not_conserved",
+        "testing/laws.py",
+        "if state.fed != done + skipped + dead + len(held):",
+        "if False:",
+        ("tests/testing/test_laws_see.py::test_items_that_are_nowhere_on_the_disk_are_missed",),
+    ),
+    Mutant(
+        "suffix_of_one_commit",
+        "testing/disk.py",
+        "maxlen=max(each.commits for each in suffixes)",
+        "maxlen=1",
+        ("tests/testing/test_laws_see.py::test_as_many_commits_are_lost_as_the_plan_says",),
+    ),
+    Mutant(
+        "lab_taken_no_doubt",
+        "testing/disk.py",
+        "kept.epoch + 1, None, True",
+        "kept.epoch + 1, None, False",
+        (
+            "tests/testing/test_laws_see.py::test_who_comes_after_the_run_was_taken_is_told_that_it_may_have_run_elsewhere",
+        ),
+    ),
+    Mutant(
+        "lab_snapshot_after_death_unchecked",
+        "testing/exploring.py",
+        "broken = lives.world._broken() if before else []",
+        "broken = []",
+        (
+            "tests/testing/test_laws_see.py::test_what_a_death_leaves_is_looked_at_before_the_next_life",
+        ),
+    ),
+    Mutant(
+        "law_room_not_counted",
+        "testing/books.py",
+        "mailbox.limit != mailbox.capacity + redelivered",
+        "False",
+        ("tests/testing/test_laws_see.py::test_a_place_that_nobody_has_brought_is_found",),
+    ),
+    Mutant(
+        "rec_untold_ever_empty",
+        "testing/recording.py",
+        "                if type(envelope.reply) in (Reply, PatientReply):\n"
+        "                    self._asked.append(envelope)\n",
+        "",
+        ("tests/testing/test_laws_see.py::test_an_answer_that_is_never_given_is_found",),
+    ),
 )
