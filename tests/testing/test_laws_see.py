@@ -109,8 +109,9 @@ def test_who_comes_after_the_run_was_taken_is_told_that_it_may_have_run_elsewher
     assert simulate(main, faults=[RunTaken(2)]).result is True
 
 
+@pytest.mark.parametrize("shared_past", [False, True])
 def test_what_a_death_leaves_is_looked_at_before_the_next_life(
-    monkeypatch: pytest.MonkeyPatch,
+    shared_past: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(world: World) -> list[str]:
         return [] if world.outside.get("over") else ["spoilt"]
@@ -120,10 +121,10 @@ def test_what_a_death_leaves_is_looked_at_before_the_next_life(
         await LINEAR.run(ITEMS, store=world.store, run_id="r")
         world.outside["over"] = True
 
-    assert crash_points(main).violations == ()
+    assert crash_points(main, shared_past=shared_past).violations == ()
     monkeypatch.setattr(World, "_broken", broken)
 
-    found = crash_points(main).violations
+    found = crash_points(main, shared_past=shared_past).violations
     assert found
     assert {each.error for each in found} == {"LawBroken: spoilt"}
 
