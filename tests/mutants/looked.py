@@ -158,4 +158,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
         ("tests/testing/test_laws_see.py::test_an_answer_that_is_never_given_is_found",),
     ),
+    Mutant(
+        "restored_top_signed",
+        "flows/refilling.py",
+        "max(found.top, abs(record.order))",
+        "max(found.top, record.order)",
+        ("tests/flows/test_order_over_lives.py",),
+    ),
 )
