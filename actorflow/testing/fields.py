@@ -43,7 +43,7 @@ class Fields:
             except (EncodeError, RecursionError):
                 return
             whole = hashlib.blake2b(digest_size=16)
-            for name, data in self._packed.items():
+            for name, data in sorted(self._packed.items()):  # Brought back in another order.
                 whole.update(b"%d %s %d " % (len(name), name.encode(), len(data)) + data)
             self.digest = whole.digest()
 

@@ -17,8 +17,8 @@ if the tests named beside it fail, and *survived* if they pass. Exit code 1 if a
     forking      checkpoints that are kept, and runs that begin with them
     surrounding  what stands around handlers
     stories      what drawn stories of actors have found
-    looked       what people have found who planted faults of their own
     ghosts       what made the laboratory blind, or hear what is not there
+    looked       what no test had seen when it was planted by hand
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tests.mutants import (
     committing,
     forking,
     ghosts,
+    looked,
     restoring,
     running,
     stories,
@@ -51,6 +52,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *surrounding.MUTANTS,
     *stories.MUTANTS,
     *ghosts.MUTANTS,
+    *looked.MUTANTS,
 )
 
 

@@ -227,3 +227,25 @@ def test_an_actor_that_is_replaced_begins_as_it_is_told_to() -> None:
             await count.ask(1)
 
     assert crash_points(replaced).violations == ()
+
+
+@actor("tests.alarms.branch")
+class Branch(Actor):
+    """Comes back with its fields in another order: the one that was given is set first."""
+
+    needed: int
+    told: int = 0
+
+    async def receive(self, body: Any, ctx: Turn) -> int:
+        self.told += 1
+        return self.needed
+
+
+def test_fields_that_come_back_in_another_order_are_the_same() -> None:
+    async def branch(world: World) -> None:
+        async with ActorSystem("alarms", store=world.store) as system:
+            asked = await system.spawn(Branch(needed=1), name="branch", durable=True)
+            await asked.ask("?")
+            await asked.ask("?")
+
+    assert crash_points(branch).violations == ()
