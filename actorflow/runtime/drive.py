@@ -134,9 +134,10 @@ def classify(cell: Cell, error: BaseException) -> BaseException | None:
         return None
     if cell.timed_out:
         deadline = None if cell.lease is None else cell.lease.deadline
-        if deadline is not None and cell.kernel.now() >= deadline:
+        # Who asks a question again in this very moment has given it another deadline.
+        if cell.timeout is None or (deadline is not None and cell.kernel.now() >= deadline):
             return _with_notes(DeadlineExceeded(cell.mailbox.path), error)
-        return _with_notes(TurnTimeout(cell.mailbox.path, cell.timeout or 0.0), error)
+        return _with_notes(TurnTimeout(cell.mailbox.path, cell.timeout), error)
     if trio.current_effective_deadline() == -math.inf:
         raise error
     stray = StrayCancelled(cell.mailbox.path)

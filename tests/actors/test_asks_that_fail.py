@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 
-from actorflow import Actor, ActorRef, ActorSystem, AskFailed, Turn, actor
+from actorflow import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    AskFailed,
+    DeadlineExceeded,
+    Fixed,
+    Retry,
+    Turn,
+    actor,
+)
 from actorflow.policies import Divert
 from actorflow.testing import World, crash_points, simulate
 
@@ -116,5 +127,42 @@ def test_the_answer_of_a_turn_that_found_no_room_is_not_kept_for_another_message
             assert kept is not None
             assert kept.answers == {}
             await system.stop()
+
+    simulate(main)
+
+
+@actor("tests.asks.slow")
+class Slow(Actor):
+    async def receive(self, message: Any, ctx: Turn) -> None:
+        await trio.sleep(5)
+
+
+@actor("tests.asks.hasty")
+class Hasty(Actor):
+    """Asks with little time, and then with more."""
+
+    slow: ActorRef[Any]
+
+    async def receive(self, message: Any, ctx: Turn) -> None:
+        await ctx.ask(self.slow, "?", timeout=1 if ctx.attempt == 1 else 30)
+
+
+def test_a_question_asked_again_as_its_turn_is_ended_was_ended_by_its_deadline() -> None:
+    """Not by a time that no policy has set."""
+
+    async def main(world: World) -> None:
+        async with ActorSystem("s", store=world.store) as system:
+            slow = await system.spawn(Slow(), name="slow", durable=True)
+            hasty = await system.spawn(
+                lambda: Hasty(slow=slow),
+                name="hasty",
+                durable=True,
+                policies=[Retry(2, backoff=Fixed(0))],
+            )
+            with pytest.raises(AskFailed):
+                await hasty.ask("go", timeout=60)
+            (letter, *_) = system.dead_letters()
+            assert (letter.stage_or_actor, letter.reason) == ("/s/slow", "expired")
+            assert isinstance(letter.error, DeadlineExceeded)
 
     simulate(main)

@@ -1,4 +1,4 @@
-"""Bugs that reviewers have planted and that no test had noticed, each with the test made for it."""
+"""Faults that were planted by hand and that no test had noticed, each with the test made for it."""
 
 from __future__ import annotations
 
