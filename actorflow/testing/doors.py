@@ -98,8 +98,8 @@ class Doors:
 
     def thread_of(self, store: Any) -> StoreThread:
         """What stands for the thread of a store. One that can `die` does so with the process."""
-        if hasattr(store, "die") and not any(each is store for each in self._life.stores):
-            self._life.stores.append(store)
+        if hasattr(store, "die"):
+            self._life.stores[id(store)] = store
         return StoreThread(self._life, self.pause, store.url)
 
     def fed(self, run: str, items: int) -> None:

@@ -125,7 +125,7 @@ class Life:
         finished: Whether it did.
         error: What it raised, unless the life has ended by plan.
         commits: The commits, and what happens to them.
-        stores: Every store it has opened.
+        stores: Every store it has opened, by its `id`.
         seconds: Virtual seconds that it took.
         end: How far it came until it died, was cut short or ended.
         broken: What did not add up of its messages when that was seen first.
@@ -150,7 +150,7 @@ class Life:
         self.result: Any = None
         self.error: BaseException | None = None
         self.seconds = 0.0
-        self.stores: list[Any] = []
+        self.stores: dict[int, Any] = {}
         self.end: Mark | None = None
         self._loud: int | None = None
         self.fired: set[Fault] = set()
@@ -254,7 +254,7 @@ class Life:
         if self.commits.undo:
             for suffix in self.commits.suffixes:
                 self.fire(suffix)
-        for store in self.stores:
+        for store in self.stores.values():
             store.die()
         try:
             self.world._died(self.commits.undo or (), excused=self.commits.excused)

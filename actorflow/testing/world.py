@@ -106,7 +106,7 @@ class World:
         store = SimStore(
             self._disk, life.commits, life.die, life.note, self._forget, dead=life.dead
         )
-        life.stores.append(store)
+        life.stores[id(store)] = store
         return store
 
     def results(self, run: str) -> list[ItemResult[Any]]:

@@ -174,7 +174,8 @@ async def test_attempts_are_counted_over_unclean_ends(attempts: int) -> None:
     assert {message for message, _ in LOG} == {1, "fatal", 2}
 
 
-async def test_who_has_asked_for_the_end_is_told_so_and_not_blamed() -> None:
+@pytest.mark.parametrize("time", range(8))  # What is not right shows in most orders of tasks.
+async def test_who_has_asked_for_the_end_is_told_so_and_not_blamed(time: int) -> None:
     dead = await lives(MemoryDisk(), "asker", [1, "fatal", 2], Asker)
 
     assert len(deaths()) <= LIMIT + 1
