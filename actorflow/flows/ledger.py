@@ -241,7 +241,8 @@ class Ledger(Pieces):
             tell_of(self.kernel, hook, letter)
         if self.dead_letters > self.max_dead:
             path = f"/{self.kernel.name}"
-            self.halt(TooManyFailures(path, self.max_dead, letter.error))
+            errors = (each.error for each in (letter, *reversed(self.letters)) if each.error)
+            self.halt(TooManyFailures(path, self.max_dead, next(errors, None)))
 
     def halt(self, error: BaseException) -> None:
         """The run cannot go on. What goes wrong in here is such a case, and no handler's fault:

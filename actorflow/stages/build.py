@@ -15,7 +15,7 @@ from actorflow.policies.cache import GateBesideCache
 from actorflow.policies.chain import Chain
 from actorflow.policies.supervision import ChildSpec
 from actorflow.runtime.cell import Cell, Ending
-from actorflow.runtime.child import Child, State
+from actorflow.runtime.child import Child
 from actorflow.runtime.declare import Plan
 from actorflow.runtime.endings import abandon, uncover
 from actorflow.runtime.kernel import Kernel, Ledger
@@ -196,7 +196,8 @@ class StageCell(SupervisorCell):
         """A worker is gone for good. With the last one whose policies answered `Stop` the stage
         has nobody left: its mail becomes dead letters, now and from now on."""
         super()._bury(child, ending)
-        left = any(each.state is not State.DOWN for each in self.children.values())
+        nodes = [each.node for each in self.children.values()]  # None: it has not begun yet.
+        left = any(node is None or node.ended is None for node in nodes)
         if ending.kind == "stopped" and self._ending is None and not left:
             abandon(self.mailbox)
             uncover(self.mailbox)

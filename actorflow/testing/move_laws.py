@@ -144,13 +144,14 @@ def _unstashed(moves: Sequence[Move]) -> Iterator[str]:
     went: dict[tuple[Any, ...], int] = {}
     back: dict[tuple[Any, ...], tuple[int, int]] = {}
     latest: dict[int, tuple[int, Move]] = {}
-    group = last = -1
+    group, last = -1, (-1, -1)
     for number, move in enumerate(moves):
         here = (move.box, *move.of)
         if move.kind == "stashed":
             went[here] = number
         elif move.kind == "due" and here in went:
-            group, last = group if number == last + 1 else number, number
+            group = group if last == (number - 1, move.box) else number
+            last = number, move.box
             back[here] = group, went.pop(here)
         elif move.kind == "aside":
             back.pop(here, None)
@@ -163,8 +164,8 @@ def _unstashed(moves: Sequence[Move]) -> Iterator[str]:
 
 
 def attempts(story: Story) -> list[str]:
-    """The number of a message's attempt rises by one with each that has failed, and it is begun
-    no sooner than its retry is due."""
+    """The number of a message's attempt rises by one with each that has failed or was stashed, and
+    it is begun no sooner than its retry is due."""
     texts, last = [], dict[tuple[Any, ...], Told]()
     if not story.kinds & {"retried", "given back"}:
         return []

@@ -209,6 +209,7 @@ class Recording:
         self, cell: Any, call: Callable[[Any], Any], brought: Fields | None, body: Any
     ) -> Any:
         envelope = cell.lease
+        self._life.steps.turn()
         self._open.add(envelope)
         found, amiss, restored = Fields.of(cell), ((), ()), False
         if found is not None:

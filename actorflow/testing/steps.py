@@ -1,6 +1,6 @@
 """Count the steps of the scheduler, and do what is planned for some of them.
 
-Garbage is collected at some steps too, and at no other time: where a collection ends an async
+Garbage is collected at some steps and turns, and at no other time: where a collection ends an async
 generator, that takes steps of its own.
 """
 
@@ -27,9 +27,11 @@ __all__ = [
     "keep_for_ever",
 ]
 
-#: Steps between two collections of garbage: a life of a test has fewer, and a long one no more
-#: garbage than some ten MB.
-COLLECT_EVERY = 20_000
+#: Steps between two collections of what is new, of what is older, and of all;
+COLLECT_EVERY, OLDER_EVERY, ALL_EVERY = 250, 2_500, 50_000
+
+#: and turns, of which one step may have many: what messages leave behind may be large.
+COLLECT_TURNS = 100
 
 #: Rounds of the event loop in which nothing can run and time has nowhere to jump to.
 IDLE_ROUNDS = 64
@@ -58,7 +60,7 @@ class Steps(trio.abc.Instrument):
         stuck: Callable[[], object],
     ) -> None:
         self.count = 0
-        self._idle = 0
+        self._idle = self._turns = 0
         self._planned = sorted([*planned, (last + 1, too_many)], key=_latest_first)
         self._next: float = self._planned[-1][0]
         self._stuck = stuck
@@ -75,6 +77,12 @@ class Steps(trio.abc.Instrument):
         if self._idle > IDLE_ROUNDS:
             self._idle = 0
             self._stuck()
+
+    def turn(self) -> None:
+        """A turn begins."""
+        self._turns += 1
+        if not self._turns % COLLECT_TURNS:
+            gc.collect(0)
 
     def moved(self) -> None:
         """The clock has jumped: to a deadline, be it one that wakes nobody."""
@@ -96,13 +104,17 @@ class Steps(trio.abc.Instrument):
 def collected_by_steps(steps: Steps) -> Iterator[None]:
     """Within the block, garbage is collected when *steps* says, and never else."""
 
+    due = COLLECT_EVERY
+
     def collect() -> None:
-        gc.collect()
-        steps.at(steps.count + COLLECT_EVERY, collect)
+        nonlocal due
+        gc.collect(2 if not due % ALL_EVERY else 1 if not due % OLDER_EVERY else 0)
+        due += COLLECT_EVERY
+        steps.at(due, collect)
 
     collects = gc.isenabled()
     gc.disable()
-    steps.at(COLLECT_EVERY, collect)
+    steps.at(due, collect)
     try:
         yield
     finally:

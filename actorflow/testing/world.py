@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -144,8 +145,13 @@ class World:
             path: 1 if chain is None or chain.retry is None else chain.retry.max_attempts
             for path, chain in self._chains.items()
         }
-        if self.past != str(self.seed):  # An end that was not clean may cost one more.
+        if self.past != str(self.seed):  # An end that was not clean may cost one more,
             limits = {path: max(limit, LIMIT) + 1 for path, limit in limits.items()}
+        stashed = Counter((it.path, it.message) for it in self.moves if it.kind == "stashed")
+        more: dict[str, int] = {}
+        for (path, _), times in stashed.items():  # and so does each stash.
+            more[path] = max(more.get(path, 0), times)
+        limits = {path: limit + more.get(path, 0) for path, limit in limits.items()}
         return broken_on_disk(self._disk, self.history, limits, self._promised)
 
     def _has(self, run: str) -> bool:

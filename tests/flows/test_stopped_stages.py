@@ -19,6 +19,7 @@ from actorflow import (
     Pipeline,
     Retry,
     StageError,
+    TooManyFailures,
     stage,
 )
 from actorflow.policies import Restart, Stop
@@ -138,6 +139,38 @@ async def test_a_stage_that_has_stopped_is_not_resized() -> None:
             with pytest.raises(NotRunningError, match="stage 'charge' has stopped"):
                 await run.resize("charge", 2)
             assert [each.stage for each in run.workers()] == ["ship"]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_worker_that_comes_as_the_last_one_goes_has_its_mail(steps: int) -> None:
+    """Whoever resizes is told that it was too late, or the stage goes on."""
+    gate, resized = trio.Event(), True
+
+    async def slow(value: int) -> int:
+        if value == 3:
+            await gate.wait()
+            raise PermissionError
+        return value
+
+    with trio.fail_after(60):
+        async with Pipeline([stage(slow, policies=POLICIES)]).open() as run:
+            await run.feed([3, 5, 6])
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            try:
+                await run.resize("slow", 2)
+            except NotRunningError:
+                resized = False
+            report = await run.finish()
+
+    assert (report.counts["done"], report.counts["dead"]) == ((2, 1) if resized else (0, 3))
+
+
+async def test_too_many_failures_say_what_has_stopped_the_stage() -> None:
+    with pytest.raises(TooManyFailures, match="Last error: PermissionError"):
+        await shop().run(range(40), max_dead=5)
 
 
 async def test_surplus_workers_stop_no_stage() -> None:

@@ -170,6 +170,13 @@ GOES_ON = turn("2", life=2, actor=2, incarnation=2, found=b"1", restored=True)
 #: Two that wait for being unstashed.
 STASHED = [*turn("1", fate="stashed"), *turn("2", fate="stashed")]
 
+#: Two that come back together with that of another actor, which was stashed in between.
+OTHERS = [
+    *turn("1", fate="stashed"),
+    *turn("3", fate="stashed", box=2),
+    *[line("due", "1"), line("due", "3", box=2)],
+]
+
 BROKEN: dict[str, list[list[Move]]] = {
     "one turn": [
         [*turn("1")[:1], *turn("2")],
@@ -243,6 +250,7 @@ KEPT: dict[str, list[list[Move]]] = {
         [*STASHED, line("due", "2"), line("due", "1"), *turn("1"), *turn("2")],
         [*STASHED, line("due", "1"), line("aside"), line("due", "2"), *turn("2"), *turn("1")],
         [*STASHED, line("due", "2"), *turn("2"), line("due", "1"), *turn("1")],
+        [*OTHERS, *turn("3", box=2), *turn("1")],
     ],
     "attempts": [
         [*turn("1", fate="retried"), *turn("1", attempt=2)],

@@ -11,7 +11,7 @@ import trio
 
 from actorflow import Actor, ActorRef, ActorSystem, Fixed, Pipeline, Retry, Turn, actor, stage
 from actorflow.durability.memory import MemoryStore
-from actorflow.policies.decision import Divert
+from actorflow.policies.decision import Divert, Restart
 from actorflow.testing import StrictSystem, World, crash_points, simulate
 
 
@@ -249,3 +249,59 @@ def test_fields_that_come_back_in_another_order_are_the_same() -> None:
             await asked.ask("?")
 
     assert crash_points(branch).violations == ()
+
+
+class Begins:
+    """A policy: what fails is a crash."""
+
+    def decide(self, attempt: int, error: BaseException, **facts: Any) -> Restart:
+        return Restart()
+
+
+class Waiting(Actor):
+    """Puts all aside, until it has crashed."""
+
+    async def receive(self, body: Any, ctx: Turn) -> None:
+        if body == "crash":
+            await trio.sleep_until(10)
+            raise OSError
+        if trio.current_time() < 10:
+            ctx.stash()
+
+
+def test_stashes_of_two_actors_that_restart_together_have_an_order_each() -> None:
+    async def together() -> None:
+        async with ActorSystem("alarms") as system:
+            both = [
+                await system.spawn(Waiting, name=name, policies=[Begins()]) for name in ("a", "b")
+            ]
+            for body in (1, 2, 3, "crash"):
+                for each in both:
+                    await each.tell(body)
+                    await trio.sleep(0.1)
+            await trio.sleep(20)
+
+    for seed in range(5):
+        simulate(together, seed=seed)
+
+
+@actor("tests.alarms.aside")
+class Aside(Actor):
+    async def receive(self, body: Any, ctx: Turn) -> None:
+        if body == "again":
+            ctx.unstash_all()
+        else:
+            ctx.stash()
+
+
+def test_a_message_may_be_stashed_more_often_than_it_may_be_tried() -> None:
+    async def aside(world: World) -> None:
+        async with ActorSystem("alarms", store=world.store) as system:
+            ref = await system.spawn(Aside(), name="a", durable=True, policies=[Retry(2)])
+            await ref.tell(1)
+            for _ in range(5):
+                await ref.tell("again")
+                await trio.sleep(1)
+            await system.stop()
+
+    simulate(aside)
