@@ -131,19 +131,13 @@ def simulate(
     options.flag("simulate() same_results", same_results)
     wanted = _undisturbed_results(main, seed, max_steps) if same_results else None
     lives = Lives(main, seed, plan, max_steps, Trace(), within=within)
-    error = lives.live()
-    if error is None and wanted is not None:
-        texts = other_results(wanted, stored_results(lives.world._disk))
-        error = LawBroken("; ".join(texts)) if texts else None
+    error = lives.live() or (None if wanted is None else _other_results(lives, wanted))
     unfired = tuple(each for each in plan.faults if each not in lives.fired)
     if error is None and unfired and all_fire:
         error = Unfired(unfired, lives.paths)
     if error is not None:
-        fire, same = True if all_fire else None, True if same_results else None
-        line = line_for(
-            main, seed, plan, max_steps, all_fire=fire, within=within, same_results=same
-        )
-        error.add_note(f"again: {line}")
+        flags = {"all_fire": all_fire or None, "same_results": same_results or None}
+        error.add_note(f"again: {line_for(main, seed, plan, max_steps, within=within, **flags)}")
         raise error
     return _went(lives, seed, unfired)
 
@@ -160,6 +154,12 @@ def _undisturbed_results(main: Any, seed: int, max_steps: int) -> StoredResults:
         error.add_note(f"again: {line_for(main, seed, FaultPlan(), max_steps)}")
         raise error
     return stored_results(lives.world._disk)
+
+
+def _other_results(lives: Lives, wanted: StoredResults) -> LawBroken | None:
+    """What is in the store that is not as *wanted*, if anything is."""
+    texts = other_results(wanted, stored_results(lives.world._disk))
+    return LawBroken("; ".join(texts)) if texts else None
 
 
 def _went(lives: Lives, seed: int, unfired: tuple[Fault, ...]) -> Simulation[Any]:
