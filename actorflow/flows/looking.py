@@ -27,7 +27,7 @@ from actorflow.stages.build import StageCell
 from actorflow.stages.items import Bundle
 from actorflow.wire.codec import decode
 
-__all__ = ["STATUSES", "held", "item_state", "item_states"]
+__all__ = ["STATUSES", "gathered", "held", "item_state", "item_states"]
 
 #: What an item may be doing, and how it may have ended.
 STATUSES = ("waiting", "running", "retrying", "done", "skipped", "failed")
@@ -69,10 +69,15 @@ def _messages(
             yield cell.lease, cell.path
     for envelope in stage.mailbox.messages():
         yield envelope, ""
+    yield from ((envelope, "") for envelope, _ in gathered(name, gathers))
+
+
+def gathered(name: str, gathers: Mapping[str, Any]) -> Iterator[tuple[Envelope, str]]:
+    """Messages that wait for a batch of the stage *name*, each with what holds it."""
     for key, gather in gathers.items():
         if key.partition("//")[0] == name:
             for members in getattr(gather, "waiting", {}).values():
-                yield from ((envelope, "") for envelope in members)
+                yield from ((envelope, key) for envelope in members)
 
 
 def _note_joined(envelope: Envelope, joined: dict[int, tuple[str, Envelope]]) -> None:
@@ -142,10 +147,7 @@ def _in_turn(
     behind = chain.from_iterable(mailbox.held_keys.values())
     lanes = (leased, mailbox.due or (), mailbox.sleeping or (), behind, mailbox.queue)
     yield from ((envelope, "") for envelope in chain.from_iterable(lanes))
-    for key, gather in gathers.items():
-        if key.partition("//")[0] == name:
-            for members in getattr(gather, "waiting", {}).values():
-                yield from ((envelope, key) for envelope in members)
+    yield from gathered(name, gathers)
 
 
 def _held(

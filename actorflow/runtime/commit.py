@@ -19,7 +19,14 @@ from actorflow.runtime.cell import Cell
 from actorflow.runtime.effects import UNSET, Effects, put_later, spawn, stash
 from actorflow.runtime.telling import tell_moved, tell_retried, tell_skipped
 
-__all__ = ["commit_emission", "commit_failure", "commit_start", "commit_stop", "commit_value"]
+__all__ = [
+    "commit_emission",
+    "commit_failure",
+    "commit_start",
+    "commit_stop",
+    "commit_value",
+    "divert",
+]
 
 #: Overflow rules under which a commit goes above the capacity rather than lose a message.
 SPILLS = ("block", "fail")
@@ -181,10 +188,7 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
                 tell_skipped(cell, envelope)
             mailbox.ledger.acknowledge(envelope)
         case Divert(to):
-            mailbox.acked += 1
-            if cell.kept is not None:
-                cell.kept.give_up(envelope)
-            mailbox.ledger.divert(envelope, to)
+            divert(cell, envelope, to)
         case _:
             reason: Reason = decision.reason if isinstance(decision, Quarantine) else "failed"
             called_off = reason == "sibling_failed" and isinstance(error, DeadlineExceeded)
@@ -193,6 +197,14 @@ def commit_failure(cell: Cell, decision: Any, error: BaseException) -> None:
             mailbox.ledger.give_up(envelope, reason, cause, mailbox.path)
     if envelope.key is not None:
         mailbox.release_key(envelope)
+
+
+def divert(cell: Cell, envelope: Envelope, to: Any) -> None:
+    """*envelope* goes to another actor, where nothing is left of what it has asked here."""
+    cell.mailbox.acked += 1
+    if cell.kept is not None:
+        cell.kept.give_up(envelope)
+    cell.mailbox.ledger.divert(envelope, to)
 
 
 def _release(cell: Cell, good: bool | None) -> None:

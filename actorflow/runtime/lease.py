@@ -18,6 +18,7 @@ from actorflow.errors import CircuitOpenError, DeadlineExceeded, UncleanEnds
 from actorflow.policies.decision import Admit, Divert, Reject, Wait
 from actorflow.runtime.bodies import refresh_body
 from actorflow.runtime.cell import Cell
+from actorflow.runtime.commit import divert
 from actorflow.runtime.mailbox import MOMENT, Mailbox
 from actorflow.runtime.reply import EXPECTED, excuse
 from actorflow.runtime.telling import tell_returned, tell_started
@@ -187,10 +188,7 @@ def _ask_gate(cell: Cell, envelope: Envelope, lane: Any) -> Again | Literal[True
             return AGAIN
         case Divert(to):
             _take(mailbox, lane)
-            mailbox.acked += 1
-            if cell.kept is not None:
-                cell.kept.give_up(envelope)
-            mailbox.ledger.divert(envelope, to)
+            divert(cell, envelope, to)
             if envelope.key is not None:
                 mailbox.release_key(envelope)
             return AGAIN

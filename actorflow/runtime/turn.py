@@ -365,7 +365,7 @@ class Turn:
         return ref  # type: ignore[no-any-return]
 
     def watch(self, ref: ActorRef[Any]) -> None:
-        """Get one `Down` when *ref* has ended for good, or at once; of this life of the process."""
+        """Get one `Down` when *ref* has ended for good, at once if it has; in this process only."""
         self._own_mailbox("watch()")
         self.note(watch, ref.cell)
 

@@ -18,6 +18,7 @@ from actorflow import options
 from actorflow.actors.system import ActorSystem
 from actorflow.core.envelope import Envelope
 from actorflow.errors import ConfigurationError
+from actorflow.flows.looking import gathered
 from actorflow.flows.run import Run
 from actorflow.runtime.mailbox import Mailbox
 from actorflow.runtime.ref import ActorRef
@@ -139,10 +140,5 @@ def _stage(run: Run[Any, Any], where: Any) -> tuple[str, Iterator[Envelope]]:
         wanted = f"the name of a stage, one of {', '.join(map(repr, run.stages))}"
         raise ConfigurationError("assert_enqueued() where", where, wanted)
     stage = run.stages[where]
-    gathers = (
-        gather
-        for key, gather in run._wiring.gathers.items()
-        if key.partition("//")[0] == where and hasattr(gather, "waiting")
-    )
-    batches = (members for gather in gathers for members in gather.waiting.values())
-    return stage.path, chain(stage.mailbox.messages(), chain.from_iterable(batches))
+    batches = (envelope for envelope, _ in gathered(where, run._wiring.gathers))
+    return stage.path, chain(stage.mailbox.messages(), batches)

@@ -164,8 +164,8 @@ def _unstashed(moves: Sequence[Move]) -> Iterator[str]:
 
 
 def attempts(story: Story) -> list[str]:
-    """The number of a message's attempt rises by one with each that has failed or was stashed, and
-    it is begun no sooner than its retry is due."""
+    """The number of a message's attempt rises by one with each that has failed, and it is begun no
+    sooner than its retry is due."""
     texts, last = [], dict[tuple[Any, ...], Told]()
     if not story.kinds & {"retried", "given back"}:
         return []

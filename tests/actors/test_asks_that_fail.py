@@ -12,6 +12,7 @@ from actorflow import (
     ActorRef,
     ActorSystem,
     AskFailed,
+    CircuitBreaker,
     DeadlineExceeded,
     Fixed,
     Retry,
@@ -57,13 +58,13 @@ class Second(Actor):
         return await ctx.ask(self.bank, 100)
 
 
-async def diverts(world: World) -> int:
+async def diverts(world: World, *policies: Any) -> int:
     """Who dies before it knows that it has told tells again, so it may be done twice."""
     async with ActorSystem("shop", store=world.store) as system:
         bank = await system.spawn(Bank(), name="bank", durable=True)
         await system.spawn(Second(bank=bank), name="second", durable=True)
         first = await system.spawn(
-            lambda: First(bank=bank), name="first", durable=True, policies=[Elsewhere()]
+            lambda: First(bank=bank), name="first", durable=True, policies=policies or [Elsewhere()]
         )
         if not world.outside.get("sent"):
             await first.tell("go")
@@ -79,6 +80,14 @@ def test_who_gets_what_another_actor_has_failed_with_asks_questions_of_its_own()
     """They had the ids of those of the first, which then had been other questions."""
     assert simulate(diverts).result == 101
     crash_points(diverts).check()
+
+
+def test_so_does_who_gets_it_from_a_circuit_that_has_opened() -> None:
+    async def opens(world: World) -> int:
+        breaker = CircuitBreaker(1, when_open=Divert("second"))
+        return await diverts(world, breaker, Retry(2, backoff=Fixed(0.1)))
+
+    assert simulate(opens).result == 101
 
 
 @actor("tests.asks.full")

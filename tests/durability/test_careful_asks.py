@@ -236,7 +236,8 @@ class Slow(Actor):
         await trio.sleep(message)
 
 
-async def test_nobody_is_charged_for_the_time_of_a_suspect() -> None:
+async def suspecting() -> MemoryDisk:
+    """A disk after two ends of the process, at both of which a slow turn was there."""
     disk = MemoryDisk()
     for number in range(2):
         async with killed(disk) as system:
@@ -245,6 +246,11 @@ async def test_nobody_is_charged_for_the_time_of_a_suspect() -> None:
             if not number:
                 await slow.tell(30)
             await trio.sleep(5)
+    return disk
+
+
+async def test_nobody_is_charged_for_the_time_of_a_suspect() -> None:
+    disk = await suspecting()
 
     async with bank(disk) as system:
         await trio.sleep(WHILE)
@@ -254,14 +260,7 @@ async def test_nobody_is_charged_for_the_time_of_a_suspect() -> None:
 
 
 async def test_who_asks_beside_a_suspect_waits_no_longer_than_that_runs_and_the_timeout() -> None:
-    disk = MemoryDisk()
-    for number in range(2):
-        async with killed(disk) as system:
-            slow = await system.spawn(Slow(), name="slow", durable=True)
-            await system.spawn(Deadly(), name="deadly", durable=True)
-            if not number:
-                await slow.tell(30)
-            await trio.sleep(5)
+    disk = await suspecting()
 
     async with killed(disk) as system:
         began = trio.current_time()

@@ -69,8 +69,8 @@ MUTANTS = (
     Mutant(
         "diverted_with_its_questions",
         "runtime/commit.py",
-        "                cell.kept.give_up(envelope)\n            mailbox.ledger.divert(",
-        "                pass\n            mailbox.ledger.divert(",
+        "        cell.kept.give_up(envelope)\n    cell.mailbox.ledger.divert(",
+        "        pass\n    cell.mailbox.ledger.divert(",
         (f"{ASKS}::test_who_gets_what_another_actor_has_failed_with_asks_questions_of_its_own",),
     ),
     Mutant(
